@@ -1,0 +1,145 @@
+"""The model's parameters as the engine sees them: their gradients, and their values kept and put back."""
+
+import re
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from itertools import compress
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from hf_vasso.engine import tensors
+from hf_vasso.methods.base import Vector
+
+__all__ = ["Parameters", "PerParameter", "counted_once"]
+
+
+@dataclass
+class PerParameter:
+    """One tensor per parameter: this rank's shards, unscaled, in fp32 or wider."""
+
+    names: list[str]
+    parameters: Vector
+    values: Vector
+
+    def where(self, keep: Callable[[str], bool]) -> "PerParameter":
+        """The entries whose name passes; the object itself where all do."""
+        chosen = [keep(name) for name in self.names]
+        if all(chosen):
+            return self
+        return PerParameter(
+            list(compress(self.names, chosen)),
+            list(compress(self.parameters, chosen)),
+            list(compress(self.values, chosen)),
+        )
+
+
+class Parameters:
+    """
+    The parameters of a model by name.
+
+    Args:
+        named_parameters: Names and parameters.
+        no_perturb: Regular expression; a parameter in whose name it is found is never perturbed.
+        scaler: The `GradScaler` by which the loss is scaled, if one is used.
+
+    Raises:
+        ValueError: If `no_perturb` does not compile or matches no name.
+    """
+
+    def __init__(self, named_parameters: Iterable[tuple[str, Tensor]], no_perturb: str | None, scaler: Any) -> None:
+        self.by_name = dict(named_parameters)
+        self._scaler = scaler
+        self._unperturbed = _names_matching(no_perturb, self.by_name)
+        self._kept: dict[str, Tensor] = {}
+
+    def is_perturbed(self, name: str) -> bool:
+        """Whether a parameter may be perturbed."""
+        return name not in self._unperturbed
+
+    def perturbable(self) -> PerParameter:
+        """The trainable parameters that may be perturbed, with themselves as values."""
+        names = [name for name, p in self.by_name.items() if p.requires_grad and self.is_perturbed(name)]
+        parameters = [self.by_name[name] for name in names]
+        return PerParameter(names, parameters, tensors.local(parameters))
+
+    def clear_gradients(self) -> None:
+        """Let go of all gradients."""
+        for parameter in self.by_name.values():
+            parameter.grad = None
+
+    def gradients(self) -> PerParameter:
+        """
+        The gradients in `p.grad`: the very tensors where they are unscaled and wide enough, else copies.
+
+        Raises:
+            ValueError: If one is sparse.
+        """
+        found = {name: parameter.grad for name, parameter in self.by_name.items() if parameter.grad is not None}
+        for name, gradient in found.items():
+            if gradient.is_sparse:
+                raise ValueError(
+                    f"the gradient of {name} is sparse, and a perturbation needs dense ones: build its embedding with "
+                    "sparse=False"
+                )
+        values = tensors.widen(tensors.local(list(found.values())))
+        if self._scaler is not None and values:
+            values = list(torch._foreach_mul(values, 1.0 / self._loss_scale(values[0].device)))
+        return PerParameter(list(found), [self.by_name[name] for name in found], values)
+
+    def write_gradients(self, parameters: Vector, values: Vector) -> None:
+        """Put unscaled gradients into `p.grad`, scaled as the base optimizer's caller expects them."""
+        targets = tensors.local([parameter.grad for parameter in parameters if parameter.grad is not None])
+        torch._foreach_copy_(targets, values)
+        if self._scaler is not None:
+            torch._foreach_mul_(targets, self._loss_scale(targets[0].device))
+
+    @contextmanager
+    def restored(self, names: list[str]) -> Iterator[None]:
+        """Keep a copy of these parameters and put it back at the end, whatever happens in between."""
+        parameters = tensors.local([self.by_name[name] for name in names])
+        for name, parameter in zip(names, parameters, strict=True):
+            if name not in self._kept:
+                self._kept[name] = torch.empty_like(parameter)
+        kept = [self._kept[name] for name in names]
+        _copy(kept, parameters)
+        try:
+            yield
+        finally:
+            _copy(parameters, kept)
+
+    def _loss_scale(self, device: torch.device) -> Tensor:
+        return self._scaler.scale(torch.ones((), device=device))  # get_scale() would wait for the device
+
+
+@contextmanager
+def counted_once(buffers: Vector) -> Iterator[None]:
+    """Undo what a second pass over the same rows does to the buffers."""
+    kept = [buffer.clone() for buffer in buffers]
+    try:
+        yield
+    finally:
+        _copy(buffers, kept)
+
+
+def _copy(targets: Vector, sources: Vector) -> None:
+    with torch.no_grad():
+        if targets:
+            torch._foreach_copy_(targets, sources)
+
+
+def _names_matching(pattern: str | None, names: Iterable[str]) -> set[str]:
+    """The names in which a regular expression is found."""
+    if pattern is None:
+        return set()
+    try:
+        found = {name for name in names if re.search(pattern, name)}
+    except re.error as error:
+        raise ValueError(f"no_perturb must be a regular expression, got {pattern!r}: {error}") from error
+    if not found:
+        raise ValueError(
+            f"no_perturb matches no parameter, got {pattern!r}; names look like {next(iter(names), None)!r}"
+        )
+    return found

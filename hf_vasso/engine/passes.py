@@ -1,0 +1,47 @@
+"""What the engine needs from a training loop, and what it gives back."""
+
+from dataclasses import dataclass
+from typing import Any, Literal, Protocol
+
+from torch import Tensor
+
+__all__ = ["Passes", "StepResult"]
+
+
+class Passes(Protocol):
+    """What the engine needs from a training loop."""
+
+    def backward(self, batch: Any, sync: bool) -> Tensor:
+        """
+        Run one forward and backward pass and add to the gradients.
+
+        Args:
+            batch: One micro-batch.
+            sync: Whether the gradients are averaged over ranks in this pass; true for the last micro-batch of a sweep.
+
+        Returns:
+            This micro-batch's share of the step's loss, so that the shares add up to it.
+        """
+        ...
+
+
+@dataclass
+class StepResult:
+    """
+    What a step was like. Tensors stay on the device until somebody reads them.
+
+    Args:
+        loss: The loss at w over all micro-batches; the one at w + eps where no clean pass was made.
+        loss_at: "clean" or "perturbed", the point of `loss`.
+        gap: Loss at w + eps minus loss at w, where both passes were made.
+        perturbation_norm: ||eps||, when measured.
+        cosine: Cosine between eps and the clean gradient, when measured.
+        skipped: Whether the clean gradient was not finite, so that it did not enter the method's state.
+    """
+
+    loss: Tensor
+    loss_at: Literal["clean", "perturbed"] = "clean"
+    gap: Tensor | None = None
+    perturbation_norm: Tensor | None = None
+    cosine: Tensor | None = None
+    skipped: bool = False

@@ -1,0 +1,64 @@
+"""How the radius rho runs over the training: a warm-up, then a schedule."""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from hf_vasso.methods.base import Context, check_range
+from hf_vasso.spelling import unknown_name
+
+__all__ = ["RHO_SCHEDULERS", "RhoSchedule"]
+
+
+def _learning_rate_share(context: Context, progress: float) -> float:
+    group = context.optimizer.param_groups[0]
+    peak = float(group.get("initial_lr", group["lr"]))  # set by every scheduler of torch.optim.lr_scheduler
+    return context.learning_rate / peak if peak > 0 else 1.0
+
+
+RHO_SCHEDULERS: dict[str, Callable[[Context, float], float]] = {
+    "constant": lambda context, progress: 1.0,
+    "linear": lambda context, progress: 1.0 - progress,
+    "cosine": lambda context, progress: 0.5 * (1.0 + math.cos(math.pi * progress)),
+    "learning_rate": _learning_rate_share,
+}
+"""Share of rho by name, from the context and the share of the steps after the warm-up that are done, in [0, 1]."""
+
+
+@dataclass(frozen=True)
+class RhoSchedule:
+    """
+    The share of rho that a step uses.
+
+    Args:
+        total_steps: Optimizer steps of the whole training, 0 where unknown.
+        warmup_steps: Steps over which rho grows linearly from 0, >= 0. Below 1 it is a share of `total_steps`.
+        scheduler_type: A key of `RHO_SCHEDULERS`.
+
+    Raises:
+        ValueError: For an unknown scheduler, a negative warm-up, or one that needs an unknown number of steps.
+    """
+
+    total_steps: int
+    warmup_steps: float = 0.0
+    scheduler_type: str = "constant"
+
+    def __post_init__(self) -> None:
+        check_range("rho_warmup_steps is a count of steps or a share of them", self.warmup_steps, minimum=0.0)
+        if self.scheduler_type not in RHO_SCHEDULERS:
+            raise ValueError(unknown_name("rho_scheduler_type", self.scheduler_type, RHO_SCHEDULERS))
+        needs_total = 0 < self.warmup_steps < 1 or self.scheduler_type in ("linear", "cosine")
+        if needs_total and self.total_steps < 1:
+            raise ValueError(
+                f"rho_warmup_steps={self.warmup_steps:g} with rho_scheduler_type={self.scheduler_type!r} needs the "
+                f"number of steps, got total_steps={self.total_steps}: give total_steps, or a count of warm-up steps "
+                "with a constant rho"
+            )
+
+    def share(self, context: Context) -> float:
+        """The factor of rho at `context.step`, in [0, 1] for every scheduler but "learning_rate"."""
+        warmup = math.ceil(self.warmup_steps * self.total_steps) if self.warmup_steps < 1 else int(self.warmup_steps)
+        if context.step < warmup:
+            return context.step / warmup
+        progress = min((context.step - warmup) / max(self.total_steps - warmup, 1), 1.0)
+        return RHO_SCHEDULERS[self.scheduler_type](context, progress)

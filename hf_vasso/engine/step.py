@@ -1,0 +1,352 @@
+"""
+One optimizer step of a sharpness-aware method, for any training loop.
+
+    clean pass          forward and backward over all micro-batches of the step at w
+    direction           vector = update(clean gradient)
+    perturbation        w + eps, w kept as a copy
+    perturbed pass      the same micro-batches at w + eps, then w again, bit for bit
+    descent             the gradient in p.grad, for the caller to clip and to step with
+
+The engine asks a `Method` its four questions and knows none by name.
+"""
+
+import logging
+from collections.abc import Iterable
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from hf_vasso.engine import tensors
+from hf_vasso.engine.parameters import Parameters, PerParameter, counted_once
+from hf_vasso.engine.passes import Passes, StepResult
+from hf_vasso.engine.random_state import RandomState, aside
+from hf_vasso.engine.rho import RhoSchedule
+from hf_vasso.methods.base import NORM_FLOOR, Context, Descent, Direction, Method, PassesOfStep, Schedule
+
+__all__ = ["SharpnessAwareStep"]
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass
+class _Ascent:
+    """What the step knows before its perturbed pass. `adversary` is None where there is nothing to follow."""
+
+    kind: PassesOfStep
+    loss: Tensor | None = None
+    clean: PerParameter | None = None
+    adversary: PerParameter | None = None
+    skipped: bool = False
+
+
+class SharpnessAwareStep:
+    """
+    The forward and backward passes of an optimizer step, by a sharpness-aware method.
+
+    Args:
+        method: The method, from `get_method` or put together by hand.
+        named_parameters: Names and parameters, as of `model.named_parameters()`. Frozen ones are left alone.
+        optimizer: The base optimizer. The engine reads it and never steps it.
+        total_steps: Optimizer steps of the whole training, for schedules. 0 where unknown.
+        scaler: The `GradScaler` by which `passes` scale the loss, if one is used.
+        buffers: The model's buffers. When some hold floats (BatchNorm's statistics), all count the first pass only.
+        rho_warmup_steps: Steps over which rho grows from 0, >= 0. Below 1 it is a share of `total_steps`.
+        rho_scheduler_type: "constant", "linear", "cosine" or "learning_rate". None is constant.
+        no_perturb: Regular expression; a parameter in whose name it is found is trained but never perturbed.
+        same_dropout: Whether both passes draw the same random numbers. Either way the pass that gives the update draws
+            those that it would draw without a perturbation.
+        seed: Seed of the engine's own random numbers; equal on all ranks.
+
+    Raises:
+        ValueError: For a number out of its range, or a regular expression that does not compile or leaves nothing.
+
+    Example:
+        >>> import torch
+        >>> from hf_vasso import SharpnessAwareStep, get_method
+        >>> model = torch.nn.Linear(2, 1)
+        >>> optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+        >>> engine = SharpnessAwareStep(get_method("vasso"), model.named_parameters(), optimizer, total_steps=1)
+        >>> class MeanSquare:
+        ...     def backward(self, batch, sync):
+        ...         loss = model(batch).square().mean()
+        ...         loss.backward()
+        ...         return loss.detach()
+        >>> result = engine.step([torch.ones(4, 2)], MeanSquare(), measure=True)
+        >>> optimizer.step()
+        >>> round(result.perturbation_norm.item(), 4)
+        0.05
+    """
+
+    def __init__(
+        self,
+        method: Method,
+        named_parameters: Iterable[tuple[str, Tensor]],
+        optimizer: torch.optim.Optimizer,
+        *,
+        total_steps: int,
+        scaler: Any = None,
+        buffers: Iterable[Tensor] = (),
+        rho_warmup_steps: float = 0.0,
+        rho_scheduler_type: str | None = None,
+        no_perturb: str | None = None,
+        same_dropout: bool = True,
+        seed: int = 0,
+    ) -> None:
+        self.method = method
+        self.optimizer = optimizer
+        self.scaler = scaler
+        self.same_dropout = same_dropout
+        self.steps = 0
+        """Steps made so far."""
+        self.passes = 0
+        """Forward passes over a micro-batch made so far; each had its backward pass."""
+        self.skipped_steps = 0
+        """Steps so far whose clean gradient was not finite."""
+        self._total_steps = total_steps
+        self._rho_schedule = RhoSchedule(total_steps, rho_warmup_steps, rho_scheduler_type or "constant")
+        self._parameters = Parameters(named_parameters, no_perturb, scaler)
+        self._generator = torch.Generator().manual_seed(seed)
+        self._state: dict[str, dict[str, Any]] = {question: {} for question in method.parts}
+        buffers = list(buffers)
+        self._buffers = buffers if any(buffer.is_floating_point() for buffer in buffers) else []
+
+    def step(self, batches: Iterable[Any], passes: Passes, measure: bool = False) -> StepResult:
+        """
+        Leave in `p.grad` the gradient that the base optimizer is to step with.
+
+        Args:
+            batches: The micro-batches of the step.
+            passes: How to run a forward and backward pass over one of them.
+            measure: Whether to measure the norm of the perturbation and its cosine, which reads all weights once more.
+
+        Returns:
+            The losses and measurements. Under a `GradScaler` a step with `skipped` has gradients that are not finite,
+            so the scaler skips it.
+
+        Raises:
+            ValueError: If a gradient is sparse.
+        """
+        batches = list(batches)
+        with torch.no_grad():
+            kind = self.method.schedule.before(self._context(self._parameters.perturbable()), self._state["schedule"])
+        replay = RandomState.capture() if kind == "both" and self.same_dropout else None
+        ascent = self._ascend(kind, batches, passes)
+        if ascent.kind == "clean":
+            assert ascent.loss is not None
+            result = StepResult(loss=ascent.loss, skipped=ascent.skipped)
+        else:
+            result = self._descend(ascent, batches, passes, replay, measure)
+        if self.method.descent is not None and not (ascent.skipped and ascent.kind == "clean"):
+            self._combine(self.method.descent, ascent)
+        self.steps += 1
+        return result
+
+    def state_dict(self) -> dict[str, Any]:
+        """
+        Everything that a later step depends on: a collective where parameters are sharded.
+
+        Returns:
+            Numbers, strings and whole tensors on the CPU, which `torch.load(..., weights_only=True)` reads.
+        """
+        known = self._parameters.by_name
+        parts = {}
+        for question, part in self.method.parts.items():
+            state = self._state[question]
+            parts[question] = {
+                "part": type(part).__name__,
+                "tensors": {n: tensors.full(t, known[n]) for n, t in state.items() if n in known},
+                "others": {name: value for name, value in state.items() if name not in known},
+            }
+        return {
+            "steps": self.steps,
+            "passes": self.passes,
+            "skipped_steps": self.skipped_steps,
+            "generator": self._generator.get_state(),
+            "parts": parts,
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """
+        Go on from a saved state. A part of another kind than the saved one starts afresh and says so in the log.
+
+        Args:
+            state: What `state_dict` returned.
+
+        Raises:
+            ValueError: If the state names a parameter that the model does not have.
+        """
+        known = self._parameters.by_name
+        for question, part in self.method.parts.items():
+            saved = state["parts"].get(question, {"part": "nothing", "tensors": {}, "others": {}})
+            if saved["part"] != type(part).__name__:
+                logger.warning(
+                    "The saved %s is %s, the method's is %s: it starts afresh.",
+                    question,
+                    saved["part"],
+                    type(part).__name__,
+                )
+                continue
+            unknown = [name for name in saved["tensors"] if name not in known]
+            if unknown:
+                raise ValueError(
+                    f"the saved {question} holds parameters that the model does not have ({', '.join(unknown[:3])}): "
+                    "it belongs to another model"
+                )
+            placed = {n: tensors.place_like(t, known[n]) for n, t in saved["tensors"].items()}
+            self._state[question] = placed | saved["others"]
+        self.steps = state["steps"]
+        self.passes = state["passes"]
+        self.skipped_steps = state["skipped_steps"]
+        self._generator.set_state(state["generator"])
+
+    def _ascend(self, kind: PassesOfStep, batches: list[Any], passes: Passes) -> _Ascent:
+        """Run the clean pass if the step has one, and find the vector that the adversary follows."""
+        if kind == "perturbed":
+            return _Ascent(kind, adversary=self._reuse(self._parameters.perturbable()))
+        with self._clean_stream(kind):
+            ascent = _Ascent(kind, loss=self._sweep(batches, passes))
+        if kind == "clean" and not self.method.direction.remembers and self.method.descent is None:
+            return ascent  # the stock step: nobody asks for its gradient
+        ascent.clean = self._parameters.gradients()
+        perturbable = ascent.clean.where(self._parameters.is_perturbed)
+        with torch.no_grad():
+            context = self._context(perturbable)
+            norm = context.norm(perturbable.values)
+            if torch.isfinite(norm).item():  # the one host synchronisation; the norm is global, so ranks agree
+                vector = self.method.direction.update(context, self._state["direction"], perturbable.values)
+                ascent.adversary = replace(perturbable, values=vector)
+                if kind == "both":
+                    ascent.kind = self.method.schedule.after(context, self._state["schedule"], norm)
+                return ascent
+        self.skipped_steps += 1
+        ascent.skipped = True
+        ascent.adversary = self._reuse(perturbable)
+        if self.scaler is not None:
+            ascent.kind = "clean"  # what overflowed stays in p.grad, so that the scaler skips the step and backs off
+        return ascent
+
+    def _reuse(self, perturbable: PerParameter) -> PerParameter | None:
+        """The adversary of a step that has no usable gradient at w."""
+        with torch.no_grad():
+            vector = self.method.direction.reuse(self._context(perturbable), self._state["direction"])
+        return None if vector is None else replace(perturbable, values=vector)
+
+    def _descend(
+        self, ascent: _Ascent, batches: list[Any], passes: Passes, replay: RandomState | None, measure: bool
+    ) -> StepResult:
+        """Run the pass at w + eps and leave its gradient in `p.grad`."""
+        clean_loss = ascent.loss
+        names = ascent.adversary.names if ascent.adversary is not None else []
+        norm = cosine = None
+        with self._parameters.restored(names), counted_once(self._buffers if clean_loss is not None else []):
+            if ascent.adversary is not None:
+                norm, cosine = self._perturb(ascent, measure)
+            if replay is not None:
+                replay.restore()
+            with self._perturbed_stream(alone=clean_loss is None):
+                loss = self._sweep(batches, passes)
+        if _overrides(self.method.direction, Direction, "after"):
+            self._feed_descent()
+        if clean_loss is None:
+            return StepResult(loss, loss_at="perturbed", perturbation_norm=norm)
+        return StepResult(
+            clean_loss, gap=loss - clean_loss, perturbation_norm=norm, cosine=cosine, skipped=ascent.skipped
+        )
+
+    @torch.no_grad()
+    def _perturb(self, ascent: _Ascent, measure: bool) -> tuple[Tensor | None, Tensor | None]:
+        """Move to w + eps, let go of what is no longer needed; return ||eps|| and its cosine when measured."""
+        adversary, clean = ascent.adversary, ascent.clean
+        assert adversary is not None
+        gradient = clean.where(self._parameters.is_perturbed).values if clean is not None else None
+        keeps_clean = self.method.descent is not None and self.method.descent.keeps_clean
+        # eps may be written over the clean gradient, which spares a copy of the weights, unless that is still needed.
+        spare = gradient if not (keeps_clean or measure) else None
+        out = spare or [torch.empty_like(value) for value in adversary.values]
+        context = self._context(adversary)
+        rho = self.method.rho * self._rho_schedule.share(context)
+        eps = self.method.geometry.perturbation(context, rho, adversary.values, out)
+        torch._foreach_add_(context.parameters, eps)
+        ascent.adversary = None
+        if not keeps_clean:
+            ascent.clean = None
+        if not measure:
+            return None, None
+        norm = context.norm(eps)
+        if gradient is None or ascent.skipped:
+            return norm, None
+        return norm, context.dot(eps, gradient) / (norm * context.norm(gradient) + NORM_FLOOR)
+
+    @torch.no_grad()
+    def _feed_descent(self) -> None:
+        gradient = self._parameters.gradients().where(self._parameters.is_perturbed)
+        context = self._context(gradient)
+        if torch.isfinite(context.norm(gradient.values)).item():
+            self.method.direction.after(context, self._state["direction"], gradient.values)
+
+    @torch.no_grad()
+    def _combine(self, descent: Descent, ascent: _Ascent) -> None:
+        """Replace `p.grad` by what the descent makes of the gradients of this step."""
+        clean, last = ascent.clean, self._parameters.gradients()
+        perturbed = None if ascent.kind == "clean" else last
+        if clean is not None and perturbed is not None:  # a parameter may have a gradient in one pass alone
+            shared = set(clean.names) & set(perturbed.names)
+            clean, perturbed = clean.where(shared.__contains__), perturbed.where(shared.__contains__)
+        given = perturbed if perturbed is not None else clean
+        assert given is not None
+        gradient = descent.combine(
+            self._context(given),
+            self._state["descent"],
+            None if clean is None else clean.values,
+            None if perturbed is None else perturbed.values,
+        )
+        if gradient is not given.values:
+            self._parameters.write_gradients(given.parameters, gradient)
+
+    def _sweep(self, batches: list[Any], passes: Passes) -> Tensor:
+        """Forward and backward over all micro-batches, into fresh gradients."""
+        self._parameters.clear_gradients()
+        last = len(batches) - 1
+        losses = [passes.backward(batch, sync=i == last) for i, batch in enumerate(batches)]
+        self.passes += len(batches)
+        return losses[0] if last == 0 else torch.stack(losses).sum()
+
+    def _context(self, per_parameter: PerParameter) -> Context:
+        parameters = per_parameter.parameters
+        return Context(
+            step=self.steps,
+            total_steps=self._total_steps,
+            optimizer=self.optimizer,
+            generator=self._generator,
+            names=per_parameter.names,
+            parameters=tensors.local(parameters),
+            norm=partial(tensors.norm, placed_like=parameters),
+            dot=partial(tensors.dot, placed_like=parameters),
+        )
+
+    def _clean_stream(self, kind: PassesOfStep) -> AbstractContextManager[None]:
+        """The random numbers of the clean pass: the stock stream when it gives the update or is replayed."""
+        if kind == "clean" or self.same_dropout or self._decides_after:
+            return nullcontext()
+        return aside(self._draw_seed())
+
+    def _perturbed_stream(self, alone: bool) -> AbstractContextManager[None]:
+        """The random numbers of the perturbed pass: the stock stream unless the clean pass had to take it."""
+        if alone or self.same_dropout or not self._decides_after:
+            return nullcontext()
+        return aside(self._draw_seed())
+
+    @property
+    def _decides_after(self) -> bool:
+        return _overrides(self.method.schedule, Schedule, "after")
+
+    def _draw_seed(self) -> int:
+        return int(torch.randint(2**62, (), generator=self._generator))
+
+
+def _overrides(part: object, base: type, name: str) -> bool:
+    return getattr(type(part), name) is not getattr(base, name)

@@ -1,0 +1,81 @@
+"""Lists of tensors that may be shards: the only file that knows `DTensor`."""
+
+import torch
+from torch import Tensor
+from torch.distributed.tensor import DTensor, distribute_tensor
+
+__all__ = ["dot", "full", "local", "norm", "place_like", "widen"]
+
+
+def local(tensors: list[Tensor]) -> list[Tensor]:
+    """The part of each tensor that lies on this rank, sharing its memory."""
+    return [tensor.to_local() if isinstance(tensor, DTensor) else tensor for tensor in tensors]
+
+
+def widen(tensors: list[Tensor]) -> list[Tensor]:
+    """The tensors themselves where they are fp32 or wider, else fp32 copies."""
+    return [tensor.float() if tensor.dtype in (torch.bfloat16, torch.float16) else tensor for tensor in tensors]
+
+
+def norm(tensors: list[Tensor], placed_like: list[Tensor]) -> Tensor:
+    """
+    The l2 norm over all tensors and all their shards.
+
+    Args:
+        tensors: Local shards, in the order of `placed_like`.
+        placed_like: The parameters, which say how each tensor is sharded.
+
+    Returns:
+        A tensor without dimensions, equal on all ranks.
+    """
+    whole, sharded = _by_placement(tensors, placed_like)
+    if not sharded:
+        return torch.nn.utils.get_total_norm(whole)
+    norms = [_whole(torch.nn.utils.get_total_norm(sharded))]  # one collective for all shards of a mesh
+    if whole:
+        norms.append(torch.nn.utils.get_total_norm(whole))
+    return torch.linalg.vector_norm(torch.stack(norms))
+
+
+def dot(left: list[Tensor], right: list[Tensor], placed_like: list[Tensor]) -> Tensor:
+    """The inner product over all tensors and all their shards; arguments and result as for `norm`."""
+    whole, sharded = _by_placement(list(torch._foreach_mul(left, right)), placed_like)
+    sums = [torch.stack([product.sum() for product in whole]).sum()] if whole else []
+    if sharded:
+        sums.append(_whole(torch.stack([product.sum() for product in sharded]).sum()))
+    return torch.stack(sums).sum()
+
+
+def full(tensor: Tensor, placed_like: Tensor) -> Tensor:
+    """A whole copy on the CPU of a tensor that is sharded like a parameter: a collective where it is."""
+    if isinstance(placed_like, DTensor):
+        tensor = _as_shard(tensor, placed_like).full_tensor()
+    return tensor.detach().to("cpu", copy=True)
+
+
+def place_like(tensor: Tensor, parameter: Tensor) -> Tensor:
+    """This rank's part of a whole tensor, on the device and in the placement of a parameter."""
+    tensor = tensor.to(parameter.device)
+    if isinstance(parameter, DTensor):
+        return distribute_tensor(tensor, parameter.device_mesh, parameter.placements).to_local()
+    return tensor
+
+
+def _by_placement(tensors: list[Tensor], placed_like: list[Tensor]) -> tuple[list[Tensor], list[Tensor]]:
+    whole, sharded = [], []
+    for tensor, parameter in zip(tensors, placed_like, strict=True):
+        if isinstance(parameter, DTensor):
+            sharded.append(_as_shard(tensor, parameter))
+        else:
+            whole.append(tensor)
+    return whole, sharded
+
+
+def _whole(tensor: Tensor) -> Tensor:
+    return tensor.full_tensor() if isinstance(tensor, DTensor) else tensor
+
+
+def _as_shard(tensor: Tensor, parameter: DTensor) -> DTensor:
+    return DTensor.from_local(
+        tensor, parameter.device_mesh, parameter.placements, shape=parameter.shape, stride=parameter.stride()
+    )

@@ -1,0 +1,247 @@
+"""
+The four questions that a sharpness-aware method answers, and `Method`, which holds the answers.
+
+    direction   which vector does the adversary follow?              vector = update(gradient at w)
+    geometry    how does it become a perturbation of size rho?       eps = perturbation(rho, vector)
+    schedule    which passes does this step pay for?                 "both", "clean" or "perturbed"
+    descent     which gradient does the base optimizer get?          combine(gradient at w, gradient at w + eps)
+
+The defaults are SAM's answers (Foret et al. 2021, arXiv 2010.01412). A part is a frozen dataclass of numbers; what it
+remembers between steps stands in the `state` dict that is handed to it: tensors keyed by parameter name, counters
+under names of their own. Vectors are lists of tensors in the order of `context.names`, in fp32 or wider; parts work on
+them with `torch._foreach_*` and change in place only what is theirs.
+"""
+
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, fields
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+
+__all__ = [
+    "NORM_FLOOR",
+    "Ball",
+    "BatchGradient",
+    "Context",
+    "Descent",
+    "Direction",
+    "EveryStep",
+    "Geometry",
+    "Method",
+    "Paper",
+    "PassesOfStep",
+    "Schedule",
+    "Vector",
+    "check_range",
+    "recall",
+]
+
+Vector = list[Tensor]
+PassesOfStep = Literal["both", "clean", "perturbed"]
+
+NORM_FLOOR = 1e-12  # keeps rho / ||vector|| finite when the gradient is zero; the sources use 1e-7 to 1e-16
+
+
+@dataclass(frozen=True)
+class Context:
+    """
+    What a part may know about the running step.
+
+    Args:
+        step: Optimizer steps taken before this one, counted from 0.
+        total_steps: Optimizer steps of the whole training, 0 where unknown.
+        optimizer: The base optimizer.
+        generator: Random numbers that are equal on all ranks and are saved with the checkpoint.
+        names: Names of this step's tensors, in the order of every vector.
+        parameters: The weights of that order, local shards where they are sharded. At w, except in `Direction.after`.
+        norm: The l2 norm over all tensors and all shards, as a tensor without dimensions.
+        dot: The inner product over all tensors and all shards, as a tensor without dimensions.
+    """
+
+    step: int
+    total_steps: int
+    optimizer: torch.optim.Optimizer
+    generator: torch.Generator
+    names: Sequence[str]
+    parameters: Vector
+    norm: Callable[[Vector], Tensor]
+    dot: Callable[[Vector, Vector], Tensor]
+
+    @property
+    def learning_rate(self) -> float:
+        """The learning rate of the first parameter group."""
+        return float(self.optimizer.param_groups[0]["lr"])
+
+
+class Direction(ABC):
+    """Which vector the adversary follows."""
+
+    remembers = False
+    """Whether `update` keeps something, so that it must also see the gradients of steps without a perturbation."""
+
+    @abstractmethod
+    def update(self, context: Context, state: dict[str, Any], gradient: Vector) -> Vector:
+        """Take in a finite gradient at w (unscaled, unclipped, synchronised) and return the vector to follow."""
+
+    def after(self, context: Context, state: dict[str, Any], gradient: Vector) -> None:
+        """Take in a finite gradient at w + eps. Most directions have no use for it."""
+
+    def reuse(self, context: Context, state: dict[str, Any]) -> Vector | None:
+        """The vector of a step that has no gradient at w; None leaves that step unperturbed."""
+        return None
+
+
+class Geometry(ABC):
+    """How a vector becomes a perturbation of size rho."""
+
+    @abstractmethod
+    def perturbation(self, context: Context, rho: float, vector: Vector, out: Vector) -> Vector:
+        """Fill `out` with eps and return it. `vector` is only read, unless it is `out` itself."""
+
+
+class Schedule(ABC):
+    """Which passes a step pays for."""
+
+    @abstractmethod
+    def before(self, context: Context, state: dict[str, Any]) -> PassesOfStep:
+        """The passes of this step: "both", only the "clean" one at w, or only the "perturbed" one at w + eps."""
+
+    def after(self, context: Context, state: dict[str, Any], norm: Tensor) -> Literal["both", "clean"]:
+        """The same question again once the norm of the clean gradient is known."""
+        return "both"
+
+
+class Descent(ABC):
+    """Which gradient the base optimizer gets, where that is not simply the one of the last pass."""
+
+    keeps_clean = False
+    """Whether the clean gradient must outlive the perturbed pass, which costs one more copy of the weights."""
+
+    @abstractmethod
+    def combine(
+        self, context: Context, state: dict[str, Any], clean: Vector | None, perturbed: Vector | None
+    ) -> Vector:
+        """The gradient for the base optimizer. On a step with a single pass the other one is None."""
+
+
+@dataclass(frozen=True)
+class BatchGradient(Direction):
+    """The gradient of the step's own examples."""
+
+    def update(self, context: Context, state: dict[str, Any], gradient: Vector) -> Vector:
+        return gradient
+
+
+@dataclass(frozen=True)
+class Ball(Geometry):
+    """eps = rho v / ||v||, one norm over all parameters: ||eps|| = rho."""
+
+    def perturbation(self, context: Context, rho: float, vector: Vector, out: Vector) -> Vector:
+        scale = rho / (context.norm(vector) + NORM_FLOOR)
+        if out is not vector:
+            torch._foreach_copy_(out, vector)
+        torch._foreach_mul_(out, scale)
+        return out
+
+
+@dataclass(frozen=True)
+class EveryStep(Schedule):
+    """Both passes at every step."""
+
+    def before(self, context: Context, state: dict[str, Any]) -> PassesOfStep:
+        return "both"
+
+
+@dataclass(frozen=True)
+class Paper:
+    """Where a method comes from."""
+
+    title: str
+    url: str
+    bibtex: str
+
+
+@dataclass(frozen=True)
+class Method:
+    """
+    A sharpness-aware method: an answer to each of the four questions.
+
+    Args:
+        direction: Which vector the adversary follows.
+        geometry: How that vector becomes a perturbation.
+        schedule: Which passes a step pays for.
+        descent: Which gradient the base optimizer gets; None for the one of the step's last pass, as SAM.
+        rho: Radius of the perturbation, in weight units, >= 0.
+        name: What records, logs and tables call it.
+        paper: Where it comes from.
+
+    Raises:
+        ValueError: If rho is negative or not finite.
+
+    Example:
+        >>> from hf_vasso.methods.vasso import MovingAverage
+        >>> Method(direction=MovingAverage(theta=0.4), rho=0.1).numbers
+        {'rho': 0.1, 'theta': 0.4}
+    """
+
+    direction: Direction = BatchGradient()
+    geometry: Geometry = Ball()
+    schedule: Schedule = EveryStep()
+    descent: Descent | None = None
+    rho: float = 0.05
+    name: str = "custom"
+    paper: Paper | None = field(default=None, repr=False)
+
+    def __post_init__(self) -> None:
+        check_range("rho is the radius of the perturbation", self.rho, minimum=0.0)
+
+    @property
+    def parts(self) -> dict[str, Any]:
+        """The parts by the question that each answers."""
+        parts = {name: getattr(self, name) for name in ("direction", "geometry", "schedule", "descent")}
+        return {name: part for name, part in parts.items() if part is not None}
+
+    @property
+    def numbers(self) -> dict[str, float]:
+        """rho and the numbers of all parts, as records print them."""
+        numbers = {"rho": self.rho}
+        for part in self.parts.values():
+            numbers.update({entry.name: getattr(part, entry.name) for entry in fields(part)})
+        return numbers
+
+
+def recall(state: dict[str, Any], names: Sequence[str], start: Vector) -> Vector:
+    """The tensors kept in `state` under `names`; one that is not kept yet begins as a copy of its entry in `start`."""
+    for name, tensor in zip(names, start, strict=True):
+        if name not in state:
+            state[name] = tensor.clone()
+    return [state[name] for name in names]
+
+
+def check_range(
+    fact: str, value: float, *, minimum: float, maximum: float = math.inf, exclude_minimum: bool = False
+) -> None:
+    """
+    Refuse a number outside its range.
+
+    Args:
+        fact: The number's name and what it does, such as "theta weighs the new gradient".
+        value: The number.
+        minimum: The smallest value allowed, or the bound itself when `exclude_minimum`.
+        maximum: The largest value allowed.
+        exclude_minimum: Whether the value must be larger than `minimum`.
+
+    Raises:
+        ValueError: With the fact, the range and the value.
+    """
+    if isinstance(value, (int, float)) and math.isfinite(value) and value <= maximum:
+        if value > minimum or (value == minimum and not exclude_minimum):
+            return
+    if maximum == math.inf:
+        range_text = f"{'above' if exclude_minimum else 'at least'} {minimum:g} and finite"
+    else:
+        range_text = f"in {'(' if exclude_minimum else '['}{minimum:g}, {maximum:g}]"
+    raise ValueError(f"{fact} and must be {range_text}, got {value!r}")

@@ -1,0 +1,1 @@
+"""Sharpness-aware training inside the Hugging Face `Trainer`."""

@@ -1,0 +1,127 @@
+"""`TrainingArguments` with the numbers of sharpness-aware training."""
+
+import json
+import re
+from dataclasses import dataclass, field
+from typing import Any
+
+from transformers import Seq2SeqTrainingArguments, TrainingArguments
+
+from hf_vasso.engine.rho import RHO_SCHEDULERS
+from hf_vasso.methods import METHODS, Method, get_method
+from hf_vasso.methods.base import check_range
+from hf_vasso.spelling import unknown_name
+
+__all__ = ["SharpnessArguments", "VassoSeq2SeqTrainingArguments", "VassoTrainingArguments"]
+
+
+@dataclass
+class SharpnessArguments:
+    """
+    What a `SharpnessAwareMixin` reads from its arguments. The help of each field is its description.
+
+    Raises:
+        ValueError: For an unknown name, a number that the method does not use, or one out of its range.
+    """
+
+    method: str = field(default="vasso", metadata={"help": f"Sharpness-aware method: {', '.join(METHODS)}."})
+    rho: float | None = field(
+        default=None,
+        metadata={"help": "Radius of the perturbation, in weight units, >= 0 (default: the method's own)."},
+    )
+    theta: float | None = field(
+        default=None,
+        metadata={"help": "Weight of the new gradient in VASSO's average, in (0, 1] (default: the method's own)."},
+    )
+    rho_warmup_steps: float = field(
+        default=0.0,
+        metadata={"help": "Steps over which rho grows linearly from 0; below 1 a share of all steps."},
+    )
+    rho_scheduler_type: str | None = field(
+        default=None,
+        metadata={"help": f"How rho runs after its warm-up: {', '.join(RHO_SCHEDULERS)} (default: the method's own)."},
+    )
+    no_perturb: str | None = field(
+        default=None,
+        metadata={
+            "help": "Regular expression; parameters in whose name it is found are trained but never perturbed, "
+            "such as 'embeddings|LayerNorm'."
+        },
+    )
+    same_dropout: bool = field(
+        default=True, metadata={"help": "Whether both passes of a step draw the same dropout masks."}
+    )
+    method_args: dict[str, Any] | str | None = field(
+        default=None,
+        metadata={"help": "JSON object with other numbers of the method, such as '{\"eta\": 0.01}'."},
+    )
+
+    def __post_init__(self) -> None:
+        self.method_args = _as_object(self.method_args)
+        self.build_method()
+        check_range("rho_warmup_steps is a count of steps or a share of them", self.rho_warmup_steps, minimum=0.0)
+        if self.rho_scheduler_type is not None and self.rho_scheduler_type not in RHO_SCHEDULERS:
+            raise ValueError(unknown_name("rho_scheduler_type", self.rho_scheduler_type, RHO_SCHEDULERS))
+        try:
+            re.compile(self.no_perturb or "")
+        except re.error as error:
+            raise ValueError(f"no_perturb must be a regular expression, got {self.no_perturb!r}: {error}") from error
+        next_in_line = getattr(super(), "__post_init__", None)
+        if next_in_line is not None:
+            next_in_line()
+
+    def build_method(self, method: str | Method | None = None) -> Method:
+        """
+        The method with the numbers of these arguments.
+
+        Args:
+            method: A preset's name or a `Method` that takes the place of the field `method`.
+
+        Raises:
+            ValueError: For an unknown name, a number that the method does not use, or numbers beside a `Method`.
+        """
+        given = {"rho": self.rho, "theta": self.theta}
+        numbers = {name: number for name, number in given.items() if number is not None}
+        other_numbers = self.method_args if isinstance(self.method_args, dict) else {}
+        for name in numbers.keys() & other_numbers.keys():
+            raise ValueError(
+                f"{name} stands in the arguments and in method_args, got {numbers[name]} and "
+                f"{other_numbers[name]}: give it once"
+            )
+        numbers |= other_numbers
+        if not isinstance(method, Method):
+            return get_method(method or self.method, **numbers)
+        if numbers:
+            raise ValueError(
+                f"a Method carries its own numbers, got {', '.join(f'{k}={v}' for k, v in numbers.items())} "
+                "beside it: set them in the Method"
+            )
+        return method
+
+
+@dataclass
+class VassoTrainingArguments(SharpnessArguments, TrainingArguments):
+    """
+    `TrainingArguments` and the fields of `SharpnessArguments`.
+
+    Example:
+        >>> VassoTrainingArguments("out", method="sam", rho=0.1, report_to="none").build_method().numbers
+        {'rho': 0.1}
+    """
+
+
+@dataclass
+class VassoSeq2SeqTrainingArguments(SharpnessArguments, Seq2SeqTrainingArguments):
+    """`Seq2SeqTrainingArguments` and the fields of `SharpnessArguments`."""
+
+
+def _as_object(method_args: dict[str, Any] | str | None) -> dict[str, Any] | None:
+    if not isinstance(method_args, str):
+        return method_args
+    try:
+        numbers = json.loads(method_args)
+    except json.JSONDecodeError as error:
+        raise ValueError(f"method_args must be a JSON object, got {method_args!r}: {error}") from error
+    if not isinstance(numbers, dict):
+        raise ValueError(f"method_args must be a JSON object such as '{{\"eta\": 0.01}}', got {method_args!r}")
+    return numbers

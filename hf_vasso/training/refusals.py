@@ -1,0 +1,97 @@
+"""What cannot work, said when the trainer is built: fact, value, remedy."""
+
+import logging
+
+import torch
+from accelerate import DistributedType
+from transformers import Trainer
+from transformers.utils import is_sagemaker_mp_enabled
+
+from hf_vasso.engine.parameters import Parameters
+
+__all__ = ["refuse_unsupported"]
+
+logger = logging.getLogger(__name__)
+
+_STEPS_IN_BACKWARD = "updates the weights during the backward pass, so there is no gradient to perturb along"
+
+
+def refuse_unsupported(trainer: Trainer, no_perturb: str | None) -> None:
+    """
+    Raise for a set-up in which two passes cannot be made right, and warn once of one that is risky.
+
+    Args:
+        trainer: A trainer after its own `__init__`.
+        no_perturb: The pattern that must match some of its parameters.
+
+    Raises:
+        ValueError: With what was found and what to do instead.
+    """
+    model = trainer.model
+    assert model is not None
+    for reason in (_distribution_fault(trainer), _optimizer_fault(trainer), _sparse_fault(model)):
+        if reason is not None:
+            raise ValueError(f"sharpness-aware training cannot run here: {reason}")
+    Parameters(model.named_parameters(), no_perturb, scaler=None)
+    _warn_of_narrow_weights(model)
+
+
+def _distribution_fault(trainer: Trainer) -> str | None:
+    kind = trainer.accelerator.distributed_type
+    use_ddp = "use DistributedDataParallel (`accelerate launch --multi_gpu`)"
+    if trainer.args.n_gpu > 1:
+        return (
+            f"{trainer.args.n_gpu} GPUs are visible to one process, which makes the Trainer use DataParallel. Start "
+            "one process per GPU with `accelerate launch`, or show it a single one with CUDA_VISIBLE_DEVICES=0"
+        )
+    if trainer.is_deepspeed_enabled:
+        return f"DeepSpeed {_STEPS_IN_BACKWARD}; {use_ddp}"
+    if is_sagemaker_mp_enabled():
+        return f"SageMaker model parallelism runs its own forward and backward passes; {use_ddp}"
+    if trainer.is_fsdp_enabled:
+        version = getattr(trainer.accelerator.state.fsdp_plugin, "fsdp_version", 1)
+        return f"FSDP{version} shards the weights, which is not supported yet; {use_ddp}"
+    if getattr(trainer, "is_distributed_loading_by_transformers", False):
+        return f"the model was sharded at load time, which is not supported yet; load it whole and {use_ddp}"
+    if kind in (DistributedType.MEGATRON_LM, DistributedType.XLA):
+        return f"{kind.value} runs its own training step; {use_ddp}"
+    for name, size in _parallel_sizes(trainer).items():
+        if size > 1:
+            return f"{name}={size} shards the inputs or the weights of a step; set it to 1 and {use_ddp}"
+    if getattr(trainer, "use_apex", False):
+        return "apex scales the loss out of sight; use the mixed precision of torch (`--fp16` or `--bf16`)"
+    return None
+
+
+def _parallel_sizes(trainer: Trainer) -> dict[str, int]:
+    parallelism = getattr(trainer.accelerator, "parallelism_config", None)
+    return {name: getattr(parallelism, name, 1) or 1 for name in ("cp_size", "sp_size", "tp_size")}
+
+
+def _optimizer_fault(trainer: Trainer) -> str | None:
+    optim = str(getattr(trainer.args.optim, "value", trainer.args.optim))
+    given = type(trainer.optimizer).__name__
+    if "layerwise" in optim:
+        return f"optim={optim} {_STEPS_IN_BACKWARD}; take {optim.removesuffix('_layerwise')}"
+    if "lomo" in optim or "lomo" in given.lower():
+        return f"{optim if 'lomo' in optim else given} {_STEPS_IN_BACKWARD}; take adamw_torch or adafactor"
+    return None
+
+
+def _sparse_fault(model: torch.nn.Module) -> str | None:
+    for name, module in model.named_modules():
+        if isinstance(module, (torch.nn.Embedding, torch.nn.EmbeddingBag)) and module.sparse:
+            return f"{name} has sparse gradients, and a perturbation needs dense ones; build it with sparse=False"
+    return None
+
+
+def _warn_of_narrow_weights(model: torch.nn.Module) -> None:
+    narrow = (torch.bfloat16, torch.float16)
+    found = {p.dtype for p in model.parameters() if p.requires_grad and p.dtype in narrow}
+    if found:
+        names = ", ".join(sorted(str(dtype).removeprefix("torch.") for dtype in found))
+        logger.warning(
+            "Trainable weights are stored in %s, which rounds off part of a perturbation (the loss gap is 3 to 9 %% "
+            "too small at rho 0.05) and of the update: load them in float32 and train with bf16=True.",
+            names,
+        )

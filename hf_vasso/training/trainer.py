@@ -1,0 +1,190 @@
+"""
+Sharpness-aware training as a drop-in for the Hugging Face `Trainer`.
+
+`training_step` keeps the micro-batches of an optimizer step and runs nothing until its last one. That call runs all
+passes, each micro-batch through `super().training_step`, so that autocast, label smoothing, loss functions and
+gradient scaling are the Trainer's own, and callbacks never see perturbed weights.
+"""
+
+import copy
+import logging
+from collections.abc import Callable
+from contextlib import nullcontext
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor, nn
+from transformers import Seq2SeqTrainer, Trainer
+from transformers.trainer_utils import IntervalStrategy
+
+from hf_vasso.engine import SharpnessAwareStep
+from hf_vasso.methods import Method
+from hf_vasso.training.arguments import SharpnessArguments
+from hf_vasso.training.loss_scale import ItemShare, item_shares, own_mean
+from hf_vasso.training.refusals import refuse_unsupported
+from hf_vasso.training.sharpness_log import SharpnessLog
+from hf_vasso.training.state_file import read_state, write_state
+
+__all__ = ["SharpnessAwareMixin", "VassoSeq2SeqTrainer", "VassoTrainer"]
+
+logger = logging.getLogger(__name__)
+
+_Base = Trainer if TYPE_CHECKING else object
+
+
+class SharpnessAwareMixin(_Base):
+    """
+    Makes the optimizer steps of a `Trainer` sharpness-aware. Stands before the Trainer among the base classes.
+
+    Args:
+        *args: The Trainer's own.
+        method: A preset's name or a `Method`. None: `args.method`, or "vasso" with plain `TrainingArguments`.
+        **kwargs: The Trainer's own.
+
+    Raises:
+        ValueError: For a set-up in which two passes cannot be made right.
+
+    Example:
+        class VassoRewardTrainer(SharpnessAwareMixin, MyTrainer): ...
+    """
+
+    def __init__(self, *args: Any, method: str | Method | None = None, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.sharpness_args = self.args if isinstance(self.args, SharpnessArguments) else SharpnessArguments()
+        self._given_method = method
+        self.method = self.sharpness_args.build_method(method)
+        refuse_unsupported(self, self.sharpness_args.no_perturb)
+        self._start_afresh()
+
+    def sharpness_passes(self) -> dict[str, int]:
+        """The passes over a micro-batch made so far by this rank, those before a resume included."""
+        passes = self._engine.passes if self._engine is not None else 0
+        return {"forward": passes, "backward": passes}
+
+    def training_step(
+        self, model: nn.Module, inputs: dict[str, Tensor | Any], num_items_in_batch: Tensor | int | None = None
+    ) -> Tensor:
+        """
+        Keep a micro-batch, and at the last one of the optimizer step run the step's passes.
+
+        Returns:
+            The loss at w over the whole step; zero for the micro-batches before the last.
+        """
+        self._held_inputs.append(inputs)
+        if not self.accelerator.sync_gradients:  # set by the Trainer's loop before each call
+            return torch.zeros((), device=self.args.device)
+        held, self._held_inputs = self._held_inputs, []
+        engine = self._current_engine()
+        passes = _TrainerPasses(self, model, super().training_step)
+        try:
+            batches = list(zip(held, item_shares(self, held), strict=True))
+            result = engine.step(batches, passes, measure=self._is_logging_step())
+        finally:
+            self.accelerator.gradient_state._set_sync_gradients(True)
+        if result.skipped and engine.skipped_steps == 1:
+            logger.warning(
+                "The gradient at w was not finite at step %d and did not enter the method's state; further ones are "
+                "counted in sharpness/skipped.",
+                self.state.global_step,
+            )
+        self._sharpness_log.add(result)
+        return result.loss
+
+    def log(self, logs: dict[str, float], *args: Any, **kwargs: Any) -> None:
+        """Add the `sharpness/` entries to the Trainer's own log of training steps."""
+        if "loss" in logs and "learning_rate" in logs:
+            skipped = self._engine.skipped_steps if self._engine is not None else 0
+            logs.update(self._sharpness_log.flush(skipped, self.accelerator.gather))  # type: ignore[arg-type]
+        super().log(logs, *args, **kwargs)
+
+    def _inner_training_loop(self, *args: Any, **kwargs: Any) -> Any:
+        self.method = self.sharpness_args.build_method(self._given_method)  # a search may have changed the numbers
+        self._start_afresh()
+        try:
+            return super()._inner_training_loop(*args, **kwargs)
+        finally:
+            self._held_inputs = []
+
+    def _save_optimizer_and_scheduler(self, output_dir: str) -> None:
+        super()._save_optimizer_and_scheduler(output_dir)
+        state = self._current_engine().state_dict()  # a collective where parameters are sharded, so on every rank
+        if self.args.should_save:
+            write_state(state, output_dir)
+
+    def _load_optimizer_and_scheduler(self, checkpoint: str | None) -> None:
+        super()._load_optimizer_and_scheduler(checkpoint)
+        if checkpoint is not None:
+            self._saved_state = read_state(checkpoint)
+
+    def _start_afresh(self) -> None:
+        """Forget everything about an earlier training: a second `train()`, a trial, a retry with smaller batches."""
+        self._engine: SharpnessAwareStep | None = None
+        self._saved_state: dict[str, Any] | None = None
+        self._held_inputs: list[dict[str, Any]] = []
+        self._sharpness_log = SharpnessLog()
+
+    def _current_engine(self) -> SharpnessAwareStep:
+        """The engine of this training, made when the optimizer and the number of steps are known."""
+        if self._engine is None:
+            model = self.accelerator.unwrap_model(self.model, keep_torch_compile=False)
+            self._engine = SharpnessAwareStep(
+                self.method,
+                model.named_parameters(),
+                self.optimizer,  # pyright: ignore[reportArgumentType]
+                total_steps=self.state.max_steps,
+                scaler=self.accelerator.scaler,
+                buffers=model.buffers(),
+                rho_warmup_steps=self.sharpness_args.rho_warmup_steps,
+                rho_scheduler_type=self.sharpness_args.rho_scheduler_type,
+                no_perturb=self.sharpness_args.no_perturb,
+                same_dropout=self.sharpness_args.same_dropout,
+                seed=self.args.seed,
+            )
+            if self._saved_state is not None:
+                self._engine.load_state_dict(self._saved_state)
+                self._saved_state = None
+        return self._engine
+
+    def _is_logging_step(self) -> bool:
+        """Whether the Trainer will log at the end of the running step."""
+        if self.args.logging_strategy == IntervalStrategy.STEPS:
+            step = self.state.global_step + 1
+            return step % max(self.state.logging_steps, 1) == 0 or (step == 1 and self.args.logging_first_step)
+        return (
+            self.args.logging_strategy == IntervalStrategy.EPOCH and self.accelerator.gradient_state.end_of_dataloader
+        )
+
+
+class _TrainerPasses:
+    """The engine's passes through the Trainer's own `training_step`."""
+
+    def __init__(self, trainer: Trainer, model: nn.Module, training_step: Callable[..., Tensor]) -> None:
+        self._trainer = trainer
+        self._model = model
+        self._training_step = training_step
+
+    def backward(self, batch: tuple[dict[str, Any], ItemShare], sync: bool) -> Tensor:
+        inputs, share = batch
+        accelerator = self._trainer.accelerator
+        state = accelerator.gradient_state
+        state._set_sync_gradients(sync)  # read by accelerate, and by the Trainer's hooks on replicated parameters
+        sync_anyway = state.plugin_kwargs.get("sync_each_batch", False)
+        with (
+            nullcontext() if sync or sync_anyway else accelerator.no_sync(self._model),
+            own_mean(self._trainer, share),
+        ):
+            # A copy, since a subclass may take the labels out of the inputs that the second pass needs again.
+            return self._training_step(self._model, copy.copy(inputs), share.own if share.has_labels else None)
+
+
+class VassoTrainer(SharpnessAwareMixin, Trainer):
+    """
+    `transformers.Trainer` with sharpness-aware steps; VASSO unless told otherwise.
+
+    Example:
+        trainer = VassoTrainer(model=model, args=args, train_dataset=train, eval_dataset=dev)
+    """
+
+
+class VassoSeq2SeqTrainer(SharpnessAwareMixin, Seq2SeqTrainer):
+    """`transformers.Seq2SeqTrainer` with sharpness-aware steps; VASSO unless told otherwise."""
