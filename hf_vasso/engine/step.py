@@ -264,22 +264,20 @@ class SharpnessAwareStep:
         assert adversary is not None
         gradient = clean.where(self._parameters.is_perturbed).values if clean is not None else None
         keeps_clean = self.method.descent is not None and self.method.descent.keeps_clean
-        # eps may be written over the clean gradient, which spares a copy of the weights, unless that is still needed.
-        spare = gradient if not (keeps_clean or measure) else None
-        out = spare or [torch.empty_like(value) for value in adversary.values]
         context = self._context(adversary)
         rho = self.method.rho * self._rho_schedule.share(context)
-        eps = self.method.geometry.perturbation(context, rho, adversary.values, out)
-        torch._foreach_add_(context.parameters, eps)
+        vector, scale = self.method.geometry.perturbation(context, rho, adversary.values)
+        tensors.add_scaled_(context.parameters, vector, scale)
         ascent.adversary = None
         if not keeps_clean:
             ascent.clean = None
         if not measure:
             return None, None
-        norm = context.norm(eps)
+        norm = context.norm(vector)
         if gradient is None or ascent.skipped:
-            return norm, None
-        return norm, context.dot(eps, gradient) / (norm * context.norm(gradient) + NORM_FLOOR)
+            return scale.abs() * norm, None
+        cosine = scale.sign() * context.dot(vector, gradient) / (norm * context.norm(gradient) + NORM_FLOOR)
+        return scale.abs() * norm, cosine
 
     @torch.no_grad()
     def _feed_descent(self) -> None:

@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 from torch.distributed.tensor import DTensor, distribute_tensor
 
-__all__ = ["dot", "full", "local", "norm", "place_like", "widen"]
+__all__ = ["add_scaled_", "dot", "full", "local", "norm", "place_like", "widen"]
 
 
 def local(tensors: list[Tensor]) -> list[Tensor]:
@@ -15,6 +15,14 @@ def local(tensors: list[Tensor]) -> list[Tensor]:
 def widen(tensors: list[Tensor]) -> list[Tensor]:
     """The tensors themselves where they are fp32 or wider, else fp32 copies."""
     return [tensor.float() if tensor.dtype in (torch.bfloat16, torch.float16) else tensor for tensor in tensors]
+
+
+def add_scaled_(targets: list[Tensor], tensors: list[Tensor], scale: Tensor) -> None:
+    """targets += scale * tensors, in place, with a scale that lies on their device."""
+    if scale.device.type == "cpu":
+        torch._foreach_add_(targets, tensors, alpha=scale.item())
+    else:  # reading the scale would wait for the device; a product costs a copy for a moment
+        torch._foreach_add_(targets, torch._foreach_mul(tensors, scale))
 
 
 def norm(tensors: list[Tensor], placed_like: list[Tensor]) -> Tensor:

@@ -7,6 +7,7 @@ ASAM: a ball whose axes grow with the weights, so that rescaling a layer does no
 from dataclasses import dataclass
 
 import torch
+from torch import Tensor
 
 from hf_vasso.methods.base import NORM_FLOOR, Ball, Context, Geometry, Method, Paper, Vector, check_range
 
@@ -39,20 +40,20 @@ class AdaptiveBall(Geometry):
     def __post_init__(self) -> None:
         check_range("eta is added to |w|", self.eta, minimum=0.0)
 
-    def perturbation(self, context: Context, rho: float, vector: Vector, out: Vector) -> Vector:
+    def perturbation(self, context: Context, rho: float, vector: Vector) -> tuple[Vector, Tensor]:
         # The authors' test: a tensor is scaled when its name holds "weight", which takes in LayerNorm and embeddings.
         scaled = [i for i, name in enumerate(context.names) if "weight" in name]
         if not scaled:
-            return Ball().perturbation(context, rho, vector, out)
+            return Ball().perturbation(context, rho, vector)
         scales = torch._foreach_abs([context.parameters[i] for i in scaled])
         torch._foreach_add_(scales, self.eta)
-        if out is not vector:
-            torch._foreach_copy_(out, vector)
-        torch._foreach_mul_([out[i] for i in scaled], scales)
-        scale = rho / (context.norm(out) + NORM_FLOOR)
-        torch._foreach_mul_([out[i] for i in scaled], scales)
-        torch._foreach_mul_(out, scale)
-        return out
+        once = torch._foreach_mul([vector[i] for i in scaled], scales)
+        stretched = list(vector)
+        for i, tensor in zip(scaled, once, strict=True):
+            stretched[i] = tensor
+        scale = rho / (context.norm(stretched) + NORM_FLOOR)
+        torch._foreach_mul_(once, scales)  # T v has become T^2 v, in `stretched` too
+        return stretched, scale
 
 
 def asam(rho: float = 0.5, eta: float = 0.01) -> Method:

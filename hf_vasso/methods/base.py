@@ -98,8 +98,18 @@ class Geometry(ABC):
     """How a vector becomes a perturbation of size rho."""
 
     @abstractmethod
-    def perturbation(self, context: Context, rho: float, vector: Vector, out: Vector) -> Vector:
-        """Fill `out` with eps and return it. `vector` is only read, unless it is `out` itself."""
+    def perturbation(self, context: Context, rho: float, vector: Vector) -> tuple[Vector, Tensor]:
+        """
+        The perturbation as eps = scale * tensors.
+
+        Args:
+            rho: Radius, >= 0.
+            vector: What the adversary follows. It is only read: it may be a moving average or a momentum buffer.
+
+        Returns:
+            The tensors, which may be those of `vector`, and the scale, a tensor without dimensions on their device.
+            So a perturbation that is a multiple of the vector needs no memory and no pass over the weights.
+        """
 
 
 class Schedule(ABC):
@@ -139,12 +149,8 @@ class BatchGradient(Direction):
 class Ball(Geometry):
     """eps = rho v / ||v||, one norm over all parameters: ||eps|| = rho."""
 
-    def perturbation(self, context: Context, rho: float, vector: Vector, out: Vector) -> Vector:
-        scale = rho / (context.norm(vector) + NORM_FLOOR)
-        if out is not vector:
-            torch._foreach_copy_(out, vector)
-        torch._foreach_mul_(out, scale)
-        return out
+    def perturbation(self, context: Context, rho: float, vector: Vector) -> tuple[Vector, Tensor]:
+        return vector, rho / (context.norm(vector) + NORM_FLOOR)
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,104 @@
+"""
+Time of an optimizer step by method, against the floor of two passes and one optimizer step.
+
+    python benchmarks/step_time.py --model_name_or_path FOLDER --methods none sam vasso --rounds 30
+
+All contestants live in one process and take turns, so that a machine that slows down slows all of them. A step is what
+the Trainer does: `training_step`, clipping, AdamW, clearing the gradients. "floor" is the stock Trainer's pass made
+twice in such a step: what a sharpness-aware method costs that computes nothing of its own. Quoted are medians of the
+ratios of one round, with their quartiles.
+"""
+
+import argparse
+import json
+import statistics
+import tempfile
+import time
+from collections.abc import Callable
+
+import torch
+from transformers import AutoConfig, AutoModelForSequenceClassification, Trainer, TrainingArguments, set_seed
+
+from hf_vasso import VassoTrainer, VassoTrainingArguments
+
+FLOOR = "floor"
+
+
+def build_model(source: str) -> torch.nn.Module:
+    """A classifier from a folder or hub id; random weights of the MiniLM size for "minilm"."""
+    set_seed(0)
+    if source != "minilm":
+        return AutoModelForSequenceClassification.from_pretrained(source, num_labels=2)
+    config = AutoConfig.for_model(
+        "bert", hidden_size=384, num_hidden_layers=6, num_attention_heads=12, intermediate_size=1536, num_labels=2
+    )
+    return AutoModelForSequenceClassification.from_config(config)
+
+
+def build_step(contestant: str, arguments: argparse.Namespace, batch: dict[str, torch.Tensor]) -> Callable[[], None]:
+    """One optimizer step of a contestant as a function without arguments."""
+    common = {"output_dir": tempfile.mkdtemp(), "report_to": "none", "use_cpu": not torch.cuda.is_available()}
+    if contestant == FLOOR:
+        trainer = Trainer(build_model(arguments.model_name_or_path), TrainingArguments(**common))
+    else:
+        trainer = VassoTrainer(
+            build_model(arguments.model_name_or_path), VassoTrainingArguments(method=contestant, **common)
+        )
+    trainer.create_optimizer_and_scheduler(num_training_steps=arguments.rounds)
+    model, optimizer = trainer.accelerator.prepare(trainer.model, trainer.optimizer)
+    trainer.optimizer = optimizer
+    trainer.current_gradient_accumulation_steps = 1
+
+    def step() -> None:
+        if contestant == FLOOR:
+            trainer.training_step(model, batch)
+            model.zero_grad()
+        trainer.training_step(model, batch)
+        trainer.accelerator.clip_grad_norm_(model.parameters(), 1.0)
+        optimizer.step()
+        model.zero_grad()
+
+    return step
+
+
+def seconds(step: Callable[[], None]) -> float:
+    """Wall time of one step, the device's work included."""
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()
+    start = time.perf_counter()
+    step()
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()
+    return time.perf_counter() - start
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--model_name_or_path", default="minilm", help="folder or hub id (default: MiniLM's size)")
+    parser.add_argument("--methods", nargs="+", default=["none", "sam", "vasso"], help="presets to time")
+    parser.add_argument("--batch_size", type=int, default=16, help="examples per step")
+    parser.add_argument("--length", type=int, default=64, help="tokens per example")
+    parser.add_argument("--rounds", type=int, default=20, help="counted steps of each contestant")
+    arguments = parser.parse_args()
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    generator = torch.Generator().manual_seed(0)
+    batch = {
+        "input_ids": torch.randint(1000, 20000, (arguments.batch_size, arguments.length), generator=generator).to(device),
+        "labels": torch.randint(0, 2, (arguments.batch_size,), generator=generator).to(device),
+    }
+    batch["attention_mask"] = torch.ones_like(batch["input_ids"])
+    steps = {name: build_step(name, arguments, batch) for name in [FLOOR, *arguments.methods]}
+    for step in steps.values():  # allocations, optimizer state
+        step(), step()
+    rounds = [{name: seconds(step) for name, step in steps.items()} for _ in range(arguments.rounds)]
+    for name in steps:
+        line = {"contestant": name, "n": arguments.rounds, "seconds": statistics.median(r[name] for r in rounds)}
+        for base in (FLOOR, "none"):
+            if base in steps:
+                low, middle, high = statistics.quantiles([r[name] / r[base] for r in rounds], n=4)
+                line[f"over_{base}"] = {"median": round(middle, 3), "quartiles": [round(low, 3), round(high, 3)]}
+        print(json.dumps(line))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,60 @@
+"""List the methods, with what each is, its numbers and its paper: what `hf-vasso methods` does."""
+
+import inspect
+import json
+from argparse import ArgumentParser
+from collections.abc import Sequence
+from typing import Any
+
+from hf_vasso.methods import METHODS
+
+__all__ = ["list_methods", "main"]
+
+
+def main(arguments: Sequence[str]) -> int:
+    """
+    Run `hf-vasso methods`.
+
+    Args:
+        arguments: The words after the command's name.
+
+    Returns:
+        The exit status.
+    """
+    parser = ArgumentParser(prog="hf-vasso methods", description="List the methods.")
+    parser.add_argument("--json", action="store_true", help="print JSON, one object per method")
+    as_json = parser.parse_args(arguments).json
+    methods = list_methods()
+    print(json.dumps(methods, indent=2) if as_json else "\n\n".join(_describe(method) for method in methods))
+    return 0
+
+
+def list_methods() -> list[dict[str, Any]]:
+    """
+    Describe every entry of `METHODS`.
+
+    Returns:
+        Per method its "name", "numbers" (name to default), "description" and "paper" (a URL or None).
+    """
+    listing = []
+    for name, preset in METHODS.items():
+        paper = preset().paper
+        listing.append(
+            {
+                "name": name,
+                "numbers": {key: number.default for key, number in inspect.signature(preset).parameters.items()},
+                "description": _first_paragraph(inspect.getdoc(preset) or ""),
+                "paper": paper.url if paper else None,
+            }
+        )
+    return listing
+
+
+def _describe(method: dict[str, Any]) -> str:
+    numbers = ", ".join(f"{name} {default:g}" for name, default in method["numbers"].items())
+    lines = [f"{method['name']}  ({numbers or 'no numbers'})", method["description"], method["paper"]]
+    return "\n    ".join(line for line in lines if line)
+
+
+def _first_paragraph(text: str) -> str:
+    return " ".join(text.split("\n\n")[0].split())
