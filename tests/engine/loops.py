@@ -1,0 +1,62 @@
+"""Small models and loops that the engine's tests share."""
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from hf_vasso import Method, SharpnessAwareStep
+
+
+class LossPasses:
+    """Passes through a function from batch to loss, each micro-batch an equal share of the step."""
+
+    def __init__(self, loss: Callable[[Any], Tensor], micro_batches: int = 1) -> None:
+        self.loss = loss
+        self.micro_batches = micro_batches
+        self.syncs: list[bool] = []
+
+    def backward(self, batch: Any, sync: bool) -> Tensor:
+        self.syncs.append(sync)
+        loss = self.loss(batch) / self.micro_batches
+        loss.backward()
+        return loss.detach()
+
+
+def two_layers(dtype: torch.dtype = torch.float64, seed: int = 0) -> nn.Sequential:
+    """A network with weights and biases, whose loss is not quadratic."""
+    generator = torch.Generator().manual_seed(seed)
+    model = nn.Sequential(nn.Linear(4, 6), nn.Tanh(), nn.Linear(6, 3)).to(dtype)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.copy_(torch.randn(parameter.shape, generator=generator, dtype=torch.float64))
+    return model
+
+
+def examples(step: int, dtype: torch.dtype = torch.float64, count: int = 8) -> tuple[Tensor, Tensor]:
+    """Inputs and targets of a step."""
+    generator = torch.Generator().manual_seed(1000 + step)
+    inputs = torch.randn(count, 4, generator=generator, dtype=torch.float64)
+    targets = torch.randn(count, 3, generator=generator, dtype=torch.float64)
+    return inputs.to(dtype), targets.to(dtype)
+
+
+def mean_square(model: nn.Module) -> Callable[[tuple[Tensor, Tensor]], Tensor]:
+    return lambda batch: (model(batch[0]) - batch[1]).square().mean()
+
+
+def train(method: Method, steps: int = 5, model: nn.Module | None = None, lr: float = 0.05, **engine: Any) -> Tensor:
+    """All weights after some steps of SGD with momentum."""
+    model = two_layers() if model is None else model
+    optimizer = torch.optim.SGD(model.parameters(), lr=lr, momentum=0.9)
+    step = SharpnessAwareStep(method, model.named_parameters(), optimizer, total_steps=steps, **engine)
+    for number in range(steps):
+        step.step([examples(number)], LossPasses(mean_square(model)))
+        optimizer.step()
+    return weights(model)
+
+
+def weights(model: nn.Module) -> Tensor:
+    """All parameters in one vector."""
+    return torch.cat([parameter.detach().flatten() for parameter in model.parameters()]).clone()

@@ -1,0 +1,199 @@
+"""Every method through the same checks; a new method is in them as soon as it is in `METHODS`."""
+
+import copy
+
+import pytest
+import torch
+from torch import nn
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from hf_vasso import METHODS, SharpnessAwareStep, get_method
+from tests.engine.loops import LossPasses, examples, mean_square, two_layers, weights
+
+RHO = 0.3
+PERTURBING = [name for name in METHODS if name != "none"]
+
+
+def make(name, model, rho=RHO, **engine):
+    method = get_method(name) if name == "none" else get_method(name, rho=rho)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    return SharpnessAwareStep(method, model.named_parameters(), optimizer, total_steps=10, **engine), optimizer
+
+
+class Watch(LossPasses):
+    """Passes that remember the weights they saw."""
+
+    def __init__(self, model, loss):
+        super().__init__(loss)
+        self.model, self.seen = model, []
+
+    def backward(self, batch, sync):
+        self.seen.append([parameter.detach().clone() for parameter in self.model.parameters()])
+        return super().backward(batch, sync)
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.bfloat16], ids=str)
+@pytest.mark.parametrize("name", METHODS)
+def test_weights_come_back_bit_for_bit_and_dtypes_stay(name, dtype):
+    model = two_layers(dtype)
+    engine, optimizer = make(name, model)
+    for number in range(3):
+        before = weights(model)
+        engine.step([examples(number, dtype)], LossPasses(mean_square(model)))
+        assert torch.equal(weights(model), before)
+        assert all(parameter.grad.dtype == dtype for parameter in model.parameters())
+        optimizer.step()
+    assert all(parameter.dtype == dtype for parameter in model.parameters())
+    kept = engine.state_dict()["parts"]["direction"]["tensors"].values()
+    assert all(tensor.dtype == torch.promote_types(dtype, torch.float32) for tensor in kept)
+
+
+@pytest.mark.parametrize("name", PERTURBING)
+def test_perturbation_has_the_size_that_its_geometry_promises(name):
+    model = two_layers()
+    engine, optimizer = make(name, model)
+    for number in range(3):
+        passes = Watch(model, mean_square(model))
+        result = engine.step([examples(number)], passes, measure=True)
+        clean, perturbed = passes.seen
+        eps = [there - here for there, here in zip(perturbed, clean, strict=True)]
+        length = torch.cat([e.flatten() for e in eps]).norm()
+        assert result.perturbation_norm.item() == pytest.approx(length.item(), rel=1e-9)
+        if "asam" in name:  # ||eps / T|| = rho with T = |w| + eta on weights, 1 on biases
+            scales = [w.abs() + 0.01 if w.dim() > 1 else torch.ones_like(w) for w in clean]
+            eps = [e / scale for e, scale in zip(eps, scales, strict=True)]
+        assert torch.cat([e.flatten() for e in eps]).norm().item() == pytest.approx(RHO, rel=1e-9)
+        optimizer.step()
+
+
+@pytest.mark.parametrize("name", PERTURBING)
+def test_measured_cosine_is_that_of_the_perturbation_and_the_clean_gradient(name):
+    model = two_layers()
+    engine, optimizer = make(name, model)
+    for number in range(2):
+        gradient = torch.autograd.grad(mean_square(model)(examples(number)), list(model.parameters()))
+        passes = Watch(model, mean_square(model))
+        result = engine.step([examples(number)], passes, measure=True)
+        eps = torch.cat([(there - here).flatten() for here, there in zip(*passes.seen, strict=True)])
+        clean = torch.cat([g.flatten() for g in gradient])
+        expected = torch.nn.functional.cosine_similarity(eps, clean, dim=0)
+        assert result.cosine.item() == pytest.approx(expected.item(), abs=1e-9)
+        optimizer.step()
+    assert name == "sam" or result.cosine.item() < 0.999
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_zero_gradient_is_safe(name):
+    model = two_layers()
+    engine, _ = make(name, model)
+    result = engine.step([None], LossPasses(lambda _: sum(p.sum() * 0 for p in model.parameters())), measure=True)
+    assert all(torch.equal(p.grad, torch.zeros_like(p)) for p in model.parameters())
+    assert not result.skipped
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_one_trainable_parameter(name):
+    model = two_layers()
+    for parameter in model[0].parameters():
+        parameter.requires_grad_(False)
+    model[2].bias.requires_grad_(False)
+    passes = Watch(model, mean_square(model))
+    engine, _ = make(name, model)
+    engine.step([examples(0)], passes)
+    moved = [not torch.equal(a, b) for a, b in zip(passes.seen[0], passes.seen[-1], strict=True)]
+    assert moved == [False, False, name != "none", False]
+    assert [parameter.grad is None for parameter in model.parameters()] == [True, True, False, True]
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_a_tensor_without_a_gradient_is_left_alone_and_its_state_kept(name):
+    model = nn.ModuleDict({"left": nn.Linear(2, 1), "right": nn.Linear(2, 1)}).double()
+    inputs = torch.tensor([[1.0, 2.0]], dtype=torch.float64)
+    both = lambda _: (model["left"](inputs) + model["right"](inputs)).sum().square()  # noqa: E731
+    left_only = lambda _: model["left"](inputs).sum().square()  # noqa: E731
+    engine, _ = make(name, model)
+    engine.step([None], LossPasses(both))
+    before = copy.deepcopy(engine.state_dict()["parts"]["direction"]["tensors"])
+    passes = Watch(model, left_only)
+    engine.step([None], passes)
+    for (parameter_name, parameter), here, there in zip(
+        model.named_parameters(), passes.seen[0], passes.seen[-1], strict=True
+    ):
+        if parameter_name.startswith("right"):
+            assert parameter.grad is None and torch.equal(here, there)
+            if before:
+                after = engine.state_dict()["parts"]["direction"]["tensors"]
+                assert torch.equal(after[parameter_name], before[parameter_name])
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_tied_weights_are_perturbed_once(name):
+    model = nn.ModuleDict({"encoder": nn.Linear(3, 3, bias=False), "decoder": nn.Linear(3, 3, bias=False)}).double()
+    model["decoder"].weight = model["encoder"].weight
+    inputs = torch.eye(3, dtype=torch.float64)
+    passes = Watch(model, lambda _: model["decoder"](model["encoder"](inputs)).square().sum())
+    engine, _ = make(name, model)
+    result = engine.step([None], passes, measure=True)
+    assert len(passes.seen[0]) == 1
+    if name != "none":
+        moved = (passes.seen[1][0] - passes.seen[0][0]).norm().item()
+        assert moved == pytest.approx(result.perturbation_norm.item())
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_micro_batches_make_one_step(name):
+    found = []
+    for parts in (1, 4):
+        model = two_layers()
+        engine, optimizer = make(name, model)
+        for number in range(4):
+            inputs, targets = examples(number)
+            passes = LossPasses(mean_square(model), micro_batches=parts)
+            engine.step(list(zip(inputs.chunk(parts), targets.chunk(parts), strict=True)), passes)
+            optimizer.step()
+            assert passes.syncs == ([False] * (parts - 1) + [True]) * (1 if name == "none" else 2)
+        found.append(weights(model))
+        assert engine.passes == 4 * parts * (1 if name == "none" else 2)
+    assert (found[0] - found[1]).abs().max() < 1e-13  # the order of a sum
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_saved_and_loaded_equals_straight(name):
+    straight, resumed = two_layers(), two_layers()
+    engine, optimizer = make(name, straight)
+    other, other_optimizer = make(name, resumed)
+    for number in range(6):
+        engine.step([examples(number)], LossPasses(mean_square(straight)))
+        optimizer.step()
+        if number == 3:
+            state = copy.deepcopy(other.state_dict())
+            other, _ = make(name, resumed)
+            other.load_state_dict(state)
+        other.step([examples(number)], LossPasses(mean_square(resumed)))
+        other_optimizer.step()
+    assert torch.equal(weights(straight), weights(resumed))
+    assert (other.steps, other.passes) == (engine.steps, engine.passes)
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_at_most_one_wait_for_the_device(name, monkeypatch):
+    # On the CPU reading a number costs nothing, and add_scaled_ does so; here it takes the road of an accelerator.
+    monkeypatch.setattr(
+        "hf_vasso.engine.tensors.add_scaled_",
+        lambda targets, tensors, scale: torch._foreach_add_(targets, torch._foreach_mul(tensors, scale)),
+    )
+    model = two_layers()
+    engine, _ = make(name, model)
+    with CountReads() as reads:
+        engine.step([examples(0)], LossPasses(mean_square(model)))
+    assert reads.count == (0 if name == "none" else 1)
+
+
+class CountReads(TorchDispatchMode):
+    """Counts the numbers that Python reads out of tensors."""
+
+    count = 0
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        self.count += func is torch.ops.aten._local_scalar_dense.default
+        return func(*args, **(kwargs or {}))

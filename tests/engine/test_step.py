@@ -1,0 +1,428 @@
+"""The engine's own duties: faults, buffers, random numbers, radius, what is left out, hand-made parts."""
+
+from dataclasses import dataclass
+
+import pytest
+import torch
+from torch import nn
+
+from hf_vasso import Method, SharpnessAwareStep, get_method
+from hf_vasso.methods.base import Descent, Direction, Schedule
+from hf_vasso.methods.vasso import MovingAverage
+from tests.engine.loops import LossPasses, examples, mean_square, two_layers, weights
+
+VASSO = get_method("vasso", rho=0.2)
+SAM = get_method("sam", rho=0.2)
+
+
+def make(method, model, **engine):
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    options = {"total_steps": 10} | engine
+    return SharpnessAwareStep(method, model.named_parameters(), optimizer, **options)
+
+
+def average_of(engine):
+    return torch.cat([t.flatten() for t in engine.state_dict()["parts"]["direction"]["tensors"].values()])
+
+
+class FaultyPasses(LossPasses):
+    """Does something to the pass of a number, counted from 0."""
+
+    def __init__(self, model, at, fault):
+        super().__init__(mean_square(model))
+        self.model, self.at, self.fault, self.count = model, at, fault, 0
+
+    def backward(self, batch, sync):
+        loss = super().backward(batch, sync)
+        self.count += 1
+        if self.count - 1 == self.at:
+            self.fault(self.model)
+        return loss
+
+
+def poison(model):
+    next(model.parameters()).grad.view(-1)[0] = float("nan")
+
+
+class TestNotFiniteAscent:
+    def test_the_first_step_goes_on_unperturbed(self):
+        model = two_layers()
+        clean = torch.autograd.grad(mean_square(model)(examples(0)), list(model.parameters()))
+        engine = make(VASSO, model)
+        result = engine.step([examples(0)], FaultyPasses(model, 0, poison), measure=True)
+        assert result.skipped and engine.skipped_steps == 1
+        assert all(torch.equal(p.grad, g) for p, g in zip(model.parameters(), clean, strict=True))
+        assert engine.state_dict()["parts"]["direction"]["tensors"] == {}
+
+    def test_a_later_step_follows_the_last_average_which_stays(self):
+        model = two_layers()
+        engine = make(VASSO, model)
+        engine.step([examples(0)], LossPasses(mean_square(model)))
+        average = average_of(engine)
+        result = engine.step([examples(1)], FaultyPasses(model, 0, poison), measure=True)
+        assert torch.equal(average_of(engine), average)
+        start = weights(model)
+        with torch.no_grad():
+            torch.nn.utils.vector_to_parameters(start + 0.2 * average / average.norm(), model.parameters())
+        expected = torch.autograd.grad(mean_square(model)(examples(1)), list(model.parameters()))
+        for parameter, gradient in zip(model.parameters(), expected, strict=True):
+            assert (parameter.grad - gradient).abs().max() < 1e-12
+        assert result.perturbation_norm.item() == pytest.approx(0.2)
+        assert result.cosine is None
+
+    def test_sam_has_no_last_adversary(self):
+        model = two_layers()
+        engine = make(SAM, model)
+        engine.step([examples(0)], LossPasses(mean_square(model)))
+        result = engine.step([examples(1)], FaultyPasses(model, 0, poison), measure=True)
+        assert result.skipped and result.perturbation_norm is None
+        assert all(torch.isfinite(parameter.grad).all() for parameter in model.parameters())
+
+    def test_a_descent_that_is_not_finite_feeds_no_state(self):
+        model = two_layers()
+        engine = make(VASSO, model)
+        engine.step([examples(0)], FaultyPasses(model, 1, poison))
+        assert torch.isfinite(average_of(engine)).all()
+        assert engine.skipped_steps == 0
+
+
+@pytest.mark.parametrize("fault", [RuntimeError, KeyboardInterrupt])
+@pytest.mark.parametrize("at", [0, 1, 2, 3])
+def test_weights_are_restored_when_a_pass_fails(at, fault):
+    def fail(_):
+        raise fault("in the middle")
+
+    model = two_layers()
+    engine = make(VASSO, model)
+    before = weights(model)
+    inputs, targets = examples(0)
+    with pytest.raises(fault):
+        engine.step([(inputs[:4], targets[:4]), (inputs[4:], targets[4:])], FaultyPasses(model, at, fail))
+    assert torch.equal(weights(model), before)
+
+
+class ScaledPasses(LossPasses):
+    """Passes under a GradScaler, with an overflow where told."""
+
+    def __init__(self, model, scaler, overflow_at=None):
+        super().__init__(mean_square(model))
+        self.model, self.scaler, self.overflow_at, self.count = model, scaler, overflow_at, 0
+
+    def backward(self, batch, sync):
+        loss = self.loss(batch)
+        self.scaler.scale(loss).backward()
+        if self.count == self.overflow_at:
+            next(self.model.parameters()).grad.view(-1)[0] = float("inf")
+        self.count += 1
+        return loss.detach()
+
+
+class TestGradScaler:
+    def train(self, method, overflow_at=None, steps=3):
+        model = two_layers(torch.float32)
+        optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+        scaler = torch.amp.GradScaler("cpu", init_scale=4096.0)
+        engine = SharpnessAwareStep(method, model.named_parameters(), optimizer, total_steps=steps, scaler=scaler)
+        passes = ScaledPasses(model, scaler, overflow_at)
+        for number in range(steps):
+            result = engine.step([examples(number, torch.float32)], passes)
+            scaler.unscale_(optimizer)
+            scaler.step(optimizer)
+            scaler.update()
+        return model, engine, scaler, result
+
+    @pytest.mark.parametrize("name", ["none", "sam", "asam", "vasso", "fsam"])
+    def test_a_power_of_two_changes_no_bit(self, name):
+        method = get_method(name)
+        model = two_layers(torch.float32)
+        optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+        engine = SharpnessAwareStep(method, model.named_parameters(), optimizer, total_steps=3)
+        for number in range(3):
+            engine.step([examples(number, torch.float32)], LossPasses(mean_square(model)))
+            optimizer.step()
+        assert torch.equal(weights(self.train(method)[0]), weights(model))
+
+    def test_overflow_in_the_ascent_skips_the_step_and_leaves_the_average(self):
+        model, engine, scaler, result = self.train(VASSO, overflow_at=0, steps=1)
+        assert result.skipped and scaler.get_scale() == 2048.0
+        assert torch.equal(weights(model), weights(two_layers(torch.float32)))
+        assert engine.state_dict()["parts"]["direction"]["tensors"] == {}
+
+    def test_overflow_in_the_descent_skips_the_step(self):
+        model, engine, scaler, result = self.train(VASSO, overflow_at=1, steps=1)
+        assert not result.skipped and scaler.get_scale() == 2048.0
+        assert torch.equal(weights(model), weights(two_layers(torch.float32)))
+        assert torch.isfinite(average_of(engine)).all()
+
+
+def test_sparse_gradients_are_refused_by_name():
+    embedding = nn.Embedding(4, 2, sparse=True)
+    engine = make(SAM, embedding)
+    with pytest.raises(ValueError, match="the gradient of weight is sparse.*build its embedding with sparse=False"):
+        engine.step([torch.tensor([1])], LossPasses(lambda ids: embedding(ids).square().sum()))
+
+
+class TestBuffers:
+    def running_mean(self, method, steps=3):
+        model = nn.Sequential(nn.Linear(4, 3), nn.BatchNorm1d(3)).double()
+        torch.nn.init.eye_(model[0].weight)
+        torch.nn.init.zeros_(model[0].bias)
+        engine = make(method, model, buffers=model.buffers())
+        for number in range(steps):
+            engine.step([examples(number)], LossPasses(lambda batch: (model(batch[0]) - batch[1]).square().mean()))
+        return model[1]
+
+    def test_batch_norm_counts_a_step_once_and_at_w(self):
+        plain, twice = self.running_mean(get_method("none")), self.running_mean(SAM)
+        assert twice.num_batches_tracked.item() == 3
+        assert torch.equal(twice.running_mean, plain.running_mean)
+        assert torch.equal(twice.running_var, plain.running_var)
+
+
+class DropoutPasses(LossPasses):
+    """Keeps the dropout mask of each pass."""
+
+    def __init__(self, model):
+        super().__init__(lambda batch: (model(batch[0]) * self.mask()).square().mean())
+        self.masks = []
+
+    def mask(self):
+        self.masks.append(torch.nn.functional.dropout(torch.ones(8, 3, dtype=torch.float64), 0.5))
+        return self.masks[-1]
+
+
+class TestRandomNumbers:
+    def masks(self, method, steps=2, **engine):
+        torch.manual_seed(7)
+        model = two_layers()
+        step = make(method, model, **engine)
+        passes = DropoutPasses(model)
+        for number in range(steps):
+            step.step([examples(number)], passes)
+        return passes.masks
+
+    def test_both_passes_see_the_same_mask_and_the_stream_goes_on_as_without(self):
+        stock = self.masks(get_method("none"))
+        masks = self.masks(VASSO)
+        for number in range(2):
+            assert torch.equal(masks[2 * number], stock[number])
+            assert torch.equal(masks[2 * number + 1], stock[number])
+
+    def test_without_same_dropout_the_update_takes_the_stock_stream(self):
+        stock = self.masks(get_method("none"))
+        masks = self.masks(VASSO, same_dropout=False)
+        for number in range(2):
+            assert not torch.equal(masks[2 * number], stock[number])
+            assert torch.equal(masks[2 * number + 1], stock[number])
+        assert not torch.equal(masks[0], masks[2])
+
+    def test_a_schedule_that_decides_late_gives_the_stock_stream_to_the_clean_pass(self):
+        stock = self.masks(get_method("none"))
+        masks = self.masks(Method(schedule=EverySecondDecidedLate(), rho=0.2), same_dropout=False)
+        assert len(masks) == 3
+        assert torch.equal(masks[0], stock[0]) and not torch.equal(masks[1], stock[0])
+        assert torch.equal(masks[2], stock[1])
+
+
+class TestRadius:
+    def norms(self, steps=6, lr_lambda=None, **engine):
+        model = two_layers()
+        optimizer = torch.optim.SGD(model.parameters(), lr=0.01)
+        scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, lr_lambda or (lambda step: 1.0))
+        step = SharpnessAwareStep(SAM, model.named_parameters(), optimizer, total_steps=steps, **engine)
+        found = []
+        for number in range(steps):
+            result = step.step([examples(number)], LossPasses(mean_square(model)), measure=True)
+            found.append(result.perturbation_norm.item() / 0.2)
+            optimizer.step()
+            scheduler.step()
+        return pytest.approx(found, abs=1e-9)
+
+    def test_warm_up_in_steps_and_as_a_share(self):
+        expected = [0, 1 / 3, 2 / 3, 1, 1, 1]
+        assert expected == self.norms(rho_warmup_steps=3)
+        assert expected == self.norms(rho_warmup_steps=0.5)
+
+    def test_linear_after_the_warm_up(self):
+        assert [0, 0.5, 1, 0.75, 0.5, 0.25] == self.norms(rho_warmup_steps=2, rho_scheduler_type="linear")
+
+    def test_cosine(self):
+        expected = [1, (1 + 3**0.5 / 2) / 2, 0.75, 0.5, 0.25, (1 - 3**0.5 / 2) / 2]
+        assert expected == self.norms(rho_scheduler_type="cosine")
+
+    def test_with_the_learning_rate(self):
+        expected = [1, 0.8, 0.6, 0.4, 0.2, 0.0]
+        assert expected == self.norms(rho_scheduler_type="learning_rate", lr_lambda=lambda step: 1 - step / 5)
+
+    @pytest.mark.parametrize(
+        ("numbers", "words"),
+        [
+            (
+                {"rho_warmup_steps": -1},
+                "rho_warmup_steps is a count of steps or a share of them and must be at least 0",
+            ),
+            ({"rho_scheduler_type": "linaer"}, "unknown rho_scheduler_type 'linaer', did you mean 'linear'?"),
+            ({"rho_warmup_steps": 0.1, "total_steps": 0}, "needs the number of steps, got total_steps=0"),
+        ],
+    )
+    def test_refusals(self, numbers, words):
+        with pytest.raises(ValueError) as refusal:
+            make(SAM, two_layers(), **numbers)
+        assert words in str(refusal.value)
+
+
+class TestNoPerturb:
+    def test_what_matches_is_trained_and_not_perturbed(self):
+        model = two_layers()
+        engine = make(VASSO, model, no_perturb="^0|bias")
+        seen = []
+        passes = LossPasses(lambda batch: (seen.append(weights(model)), mean_square(model)(batch))[1])
+        result = engine.step([examples(0)], passes, measure=True)
+        moved = torch.nn.utils.parameters_to_vector(
+            [p for n, p in model.named_parameters() if n == "2.weight"]
+        ).numel()
+        assert (seen[0] != seen[1]).sum().item() == moved
+        assert result.perturbation_norm.item() == pytest.approx(0.2)
+        assert list(engine.state_dict()["parts"]["direction"]["tensors"]) == ["2.weight"]
+        assert all(parameter.grad is not None for parameter in model.parameters())
+
+    @pytest.mark.parametrize(
+        ("pattern", "words"),
+        [("(", "no_perturb must be a regular expression, got '('"), ("LayerNorm", "no_perturb matches no parameter")],
+    )
+    def test_refusals(self, pattern, words):
+        with pytest.raises(ValueError) as refusal:
+            make(SAM, two_layers(), no_perturb=pattern)
+        assert words in str(refusal.value)
+
+
+@dataclass(frozen=True)
+class MeanOfBoth(Descent):
+    keeps_clean = True
+
+    def combine(self, context, state, clean, perturbed):
+        return clean if perturbed is None else [(c + p) / 2 for c, p in zip(clean, perturbed, strict=True)]
+
+
+@dataclass(frozen=True)
+class FirstStepOnly(Schedule):
+    """Both passes at the first step, then the kind it is given."""
+
+    then: str
+
+    def before(self, context, state):
+        return self.then if context.step else "both"
+
+
+@dataclass(frozen=True)
+class EverySecondDecidedLate(Schedule):
+    def before(self, context, state):
+        return "both"
+
+    def after(self, context, state, norm):
+        assert norm.dim() == 0
+        return "clean" if context.step % 2 else "both"
+
+
+@dataclass(frozen=True)
+class FedByDescents(Direction):
+    """Keeps the last gradient at w + eps, and follows it."""
+
+    def update(self, context, state, gradient):
+        return gradient
+
+    def after(self, context, state, gradient):
+        state.update(zip(context.names, [g.clone() for g in gradient], strict=True))
+
+    def reuse(self, context, state):
+        return [state[name] for name in context.names] if state else None
+
+
+class TestHandMadeParts:
+    def test_descent_from_both_gradients(self):
+        model = two_layers()
+        engine = make(Method(rho=0.2, descent=MeanOfBoth()), model)
+        clean = torch.autograd.grad(mean_square(model)(examples(0)), list(model.parameters()))
+        engine.step([examples(0)], LossPasses(mean_square(model)))
+        both = [parameter.grad.clone() for parameter in model.parameters()]
+        make(SAM, model).step([examples(0)], LossPasses(mean_square(model)))
+        for mean, c, parameter in zip(both, clean, model.parameters(), strict=True):
+            assert (mean - (c + parameter.grad) / 2).abs().max() < 1e-14
+
+    @pytest.mark.parametrize("scale", [1.0, 256.0])
+    def test_descent_under_a_scaler_sees_unscaled_gradients(self, scale):
+        model = two_layers(torch.float32)
+        scaler = torch.amp.GradScaler("cpu", init_scale=scale)
+        engine = make(Method(rho=0.2, descent=MeanOfBoth()), model, scaler=scaler)
+        engine.step([examples(0, torch.float32)], ScaledPasses(model, scaler))
+        gradient = torch.cat([parameter.grad.flatten() for parameter in model.parameters()]) / scale
+        reference = two_layers(torch.float32)
+        make(Method(rho=0.2, descent=MeanOfBoth()), reference).step(
+            [examples(0, torch.float32)], LossPasses(mean_square(reference))
+        )
+        assert torch.equal(gradient, torch.cat([parameter.grad.flatten() for parameter in reference.parameters()]))
+
+    def test_clean_steps_feed_the_average(self):
+        model = two_layers()
+        engine = make(Method(MovingAverage(0.5), schedule=FirstStepOnly("clean"), rho=0.2), model)
+        expected = None
+        for number in range(3):
+            g = torch.cat(
+                [
+                    g.flatten()
+                    for g in torch.autograd.grad(mean_square(model)(examples(number)), list(model.parameters()))
+                ]
+            )
+            expected = g if expected is None else 0.5 * expected + 0.5 * g
+            result = engine.step([examples(number)], LossPasses(mean_square(model)))
+        assert (average_of(engine) - expected).abs().max() < 1e-14
+        assert engine.passes == 4 and result.gap is None
+
+    def test_perturbed_steps_reuse_the_average(self):
+        model = two_layers()
+        engine = make(Method(MovingAverage(0.5), schedule=FirstStepOnly("perturbed"), rho=0.2), model)
+        engine.step([examples(0)], LossPasses(mean_square(model)))
+        average = average_of(engine)
+        result = engine.step([examples(1)], LossPasses(mean_square(model)), measure=True)
+        assert (result.loss_at, result.gap, result.cosine) == ("perturbed", None, None)
+        assert result.perturbation_norm.item() == pytest.approx(0.2)
+        assert torch.equal(average_of(engine), average) and engine.passes == 3
+
+    def test_a_direction_fed_by_descents_alone(self):
+        model = two_layers()
+        method = Method(FedByDescents(), schedule=FirstStepOnly("perturbed"), rho=0.2)
+        engine = make(method, model)
+        engine.step([examples(0)], LossPasses(mean_square(model)))
+        assert torch.equal(average_of(engine), torch.cat([p.grad.flatten() for p in model.parameters()]))
+        engine.step([examples(1)], FaultyPasses(model, 0, poison))
+        assert torch.isfinite(average_of(engine)).all()
+
+
+class TestState:
+    def test_another_direction_starts_afresh_and_says_so(self, caplog):
+        model = two_layers()
+        engine = make(get_method("fsam"), model)
+        engine.step([examples(0)], LossPasses(mean_square(model)))
+        other = make(VASSO, model)
+        other.load_state_dict(engine.state_dict())
+        assert "The saved direction is GradientMinusAverage, the method's is MovingAverage" in caplog.text
+        assert other.state_dict()["parts"]["direction"]["tensors"] == {}
+        assert other.steps == 1
+
+    def test_another_models_state_is_refused(self):
+        model = two_layers()
+        engine = make(VASSO, model)
+        engine.step([examples(0)], LossPasses(mean_square(model)))
+        with pytest.raises(
+            ValueError, match=r"parameters that the model does not have \(0.weight, 0.bias, 2.weight\)"
+        ):
+            make(VASSO, nn.Linear(2, 2)).load_state_dict(engine.state_dict())
+
+    def test_a_file_of_it_loads_without_code(self, tmp_path):
+        model = two_layers()
+        engine = make(VASSO, model, same_dropout=False)
+        engine.step([examples(0)], LossPasses(mean_square(model)))
+        torch.save(engine.state_dict(), tmp_path / "state.pt")
+        loaded = torch.load(tmp_path / "state.pt", weights_only=True)
+        assert loaded["steps"] == 1 and loaded["passes"] == 2
+        assert torch.equal(loaded["generator"], engine.state_dict()["generator"])
