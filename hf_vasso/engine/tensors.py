@@ -62,8 +62,8 @@ def full(tensor: Tensor, placed_like: Tensor) -> Tensor:
 
 
 def place_like(tensor: Tensor, parameter: Tensor) -> Tensor:
-    """This rank's part of a whole tensor, on the device and in the placement of a parameter."""
-    tensor = tensor.to(parameter.device)
+    """A copy of this rank's part of a whole tensor, on the device and in the placement of a parameter."""
+    tensor = tensor.to(parameter.device, copy=True)
     if isinstance(parameter, DTensor):
         return distribute_tensor(tensor, parameter.device_mesh, parameter.placements).to_local()
     return tensor
