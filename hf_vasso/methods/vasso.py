@@ -65,12 +65,12 @@ def vasso(rho: float = 0.05, theta: float = 0.4) -> Method:
     with the checkpoint).
 
     Follows BingcongLi/VaSSO at 3524bad: the average begins at the first gradient, takes in one gradient per optimizer
-    step, the unperturbed one, and the norm runs over all parameters. Where we differ: theta is 0.4, the better of the
-    two values of the authors' translation experiment, where their configuration file has 0.9; weights are restored
-    from a copy, not by subtraction.
+    step, the unperturbed one, and the norm runs over all parameters. Where we differ: theta is 0.4, as in the
+    configurations of lk-eg/Computationally-Efficient-SAM, where the authors' configuration file has 0.9; weights are
+    restored from a copy, not by subtraction.
 
-    When not to use it: when SAM does not help either. An independent study on CIFAR found no gain of VASSO over SAM
-    (lk-eg/Computationally-Efficient-SAM). The average weighs raw gradients, so a batch with a large gradient weighs
+    When not to use it: when SAM does not help either. An independent study on CIFAR, in that repository, found no gain
+    of VASSO over SAM. The average weighs raw gradients, so a batch with a large gradient weighs
     more.
 
     Args:

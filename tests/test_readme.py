@@ -1,0 +1,80 @@
+"""What the README promises: its Python runs, its commands parse, its table of methods is the list of methods."""
+
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+import torch
+from transformers import BertConfig, BertForSequenceClassification
+
+from hf_vasso.cli import main
+from hf_vasso.methods.listing import list_methods
+from hf_vasso.results.tables import markdown_table
+
+README = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
+PYTHON = re.findall(r"^```python\n(.*?)^```", README, re.MULTILINE | re.DOTALL)
+COMMANDS = re.findall(r"^    ((?:hf-vasso|accelerate) .*)$", README, re.MULTILINE)
+
+
+@pytest.fixture(scope="module")
+def namespace():
+    """What a reader has at hand: a model, data, an optimizer and the micro-batches of some steps."""
+    torch.manual_seed(0)
+    config = BertConfig(
+        vocab_size=20, hidden_size=8, num_hidden_layers=1, num_attention_heads=2, intermediate_size=8, num_labels=2
+    )
+    model = BertForSequenceClassification(config)
+    data = [{"input_ids": torch.arange(i, i + 4), "labels": torch.tensor(i % 2)} for i in range(8)]
+    batch = {"input_ids": torch.arange(8).reshape(2, 4), "labels": torch.tensor([0, 1])}
+    return {
+        "model": model,
+        "train": data,
+        "dev": data,
+        "optimizer": torch.optim.AdamW(model.parameters()),
+        "steps": [[batch, batch]] * 2,
+    }
+
+
+@pytest.mark.parametrize("number", range(len(PYTHON)))
+def test_python_blocks_run_one_after_the_other(number, namespace, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    before = [parameter.detach().clone() for parameter in namespace["model"].parameters()]
+    exec(PYTHON[number], namespace)
+    trained = any(not torch.equal(p, b) for p, b in zip(namespace["model"].parameters(), before, strict=True))
+    assert trained == (".train()" in PYTHON[number] or "engine.step" in PYTHON[number])
+
+
+def test_there_are_blocks_and_commands():
+    assert len(PYTHON) == 3 and len(COMMANDS) >= 4
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_commands_parse(command, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    words = shlex.split(command)
+    if words[0] == "accelerate":  # what is launched is the script with the flags of `hf-vasso glue`
+        script = next(word for word in words if word.endswith(".py"))
+        config = words[words.index("--config_file") + 1]
+        assert (Path(__file__).parents[1] / script).is_file() and (Path(__file__).parents[1] / config).is_file()
+        words = ["hf-vasso", "glue", *words[words.index(script) + 1 :]]
+    extra = ["--dry_run", "--use_cpu"] if words[1] == "glue" else ["--help"]
+    try:
+        status = main([*words[1:], *extra])
+    except SystemExit as stop:  # argparse after printing the help
+        status = stop.code
+    assert status == 0
+    assert capsys.readouterr().out
+
+
+def test_the_table_of_methods_is_the_list_of_methods():
+    rows = [
+        {
+            "method": f"`{method['name']}`",
+            "what it is": method["description"].partition(": ")[2] or method["description"],
+            "numbers": ", ".join(f"{name} {default:g}" for name, default in method["numbers"].items()),
+            "paper": f"[{method['paper'].rpartition('/')[2]}]({method['paper']})" if method["paper"] else "",
+        }
+        for method in list_methods()
+    ]
+    assert markdown_table(rows) in README, f"put this into README.md:\n{markdown_table(rows)}"
