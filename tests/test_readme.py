@@ -1,18 +1,21 @@
-"""What the README promises: its Python runs, its commands parse, its table of methods is the list of methods."""
+"""What README and CONTRIBUTING promise: Python that runs, commands that parse, the table of methods."""
 
 import re
 import shlex
+import textwrap
 from pathlib import Path
 
 import pytest
 import torch
 from transformers import BertConfig, BertForSequenceClassification
 
+from hf_vasso import SharpnessAwareStep
 from hf_vasso.cli import main
 from hf_vasso.methods.listing import list_methods
 from hf_vasso.results.tables import markdown_table
 
 README = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
+CONTRIBUTING = (Path(__file__).parents[1] / "CONTRIBUTING.md").read_text(encoding="utf-8")
 PYTHON = re.findall(r"^```python\n(.*?)^```", README, re.MULTILINE | re.DOTALL)
 COMMANDS = re.findall(r"^    ((?:hf-vasso|accelerate) .*)$", README, re.MULTILINE)
 
@@ -65,6 +68,26 @@ def test_commands_parse(command, tmp_path, monkeypatch, capsys):
         status = stop.code
     assert status == 0
     assert capsys.readouterr().out
+
+
+def test_the_example_in_contributing_is_a_method():
+    block = re.search(r"^   ```python\n(.*?)^   ```", CONTRIBUTING, re.MULTILINE | re.DOTALL)
+    assert block is not None
+    namespace = {"__name__": "signsam"}
+    exec(textwrap.dedent(block.group(1)), namespace)
+    w = torch.nn.Parameter(torch.tensor([3.0, -4.0]))
+    engine = SharpnessAwareStep(
+        namespace["signsam"](rho=2**0.5), [("w", w)], torch.optim.SGD([w], lr=1.0), total_steps=1
+    )
+
+    class HalfSquare:
+        def backward(self, batch, sync):
+            loss = w.square().sum() / 2
+            loss.backward()
+            return loss.detach()
+
+    engine.step([None], HalfSquare())
+    assert w.grad.tolist() == pytest.approx([4.0, -5.0])  # w + eps with eps = (1, -1)
 
 
 def test_the_table_of_methods_is_the_list_of_methods():
