@@ -80,16 +80,15 @@ def main() -> None:
     parser.add_argument("--length", type=int, default=64, help="tokens per example")
     parser.add_argument("--rounds", type=int, default=20, help="counted steps of each contestant")
     arguments = parser.parse_args()
-    device = "cuda" if torch.cuda.is_available() else "cpu"
-    generator = torch.Generator().manual_seed(0)
+    torch.set_default_device("cuda" if torch.cuda.is_available() else "cpu")
     batch = {
-        "input_ids": torch.randint(1000, 20000, (arguments.batch_size, arguments.length), generator=generator).to(device),
-        "labels": torch.randint(0, 2, (arguments.batch_size,), generator=generator).to(device),
+        "input_ids": torch.randint(1000, 20000, (arguments.batch_size, arguments.length)),
+        "attention_mask": torch.ones(arguments.batch_size, arguments.length, dtype=torch.long),
+        "labels": torch.randint(0, 2, (arguments.batch_size,)),
     }
-    batch["attention_mask"] = torch.ones_like(batch["input_ids"])
     steps = {name: build_step(name, arguments, batch) for name in [FLOOR, *arguments.methods]}
-    for step in steps.values():  # allocations, optimizer state
-        step(), step()
+    for step in [*steps.values()] * 2:  # warm-up: allocations, the optimizer's state
+        step()
     rounds = [{name: seconds(step) for name, step in steps.items()} for _ in range(arguments.rounds)]
     for name in steps:
         line = {"contestant": name, "n": arguments.rounds, "seconds": statistics.median(r[name] for r in rounds)}
