@@ -1,0 +1,65 @@
+"""The command `hf-vasso`: find the sub-command, and answer a user's mistake with one message."""
+
+import os
+import sys
+from collections.abc import Sequence
+from importlib import import_module
+
+from hf_vasso.spelling import unknown_name
+from hf_vasso.tasks.errors import UserError
+
+__all__ = ["main"]
+
+# Modules with a function `main(arguments) -> int`, by name: torch and transformers take seconds to import, which
+# `hf-vasso --help` and a mistyped command need not wait for.
+_COMMANDS = {
+    "demo": ("hf_vasso.tasks.demo", "compare AdamW, SAM and VASSO on a small synthetic task; needs no network"),
+    "glue": ("hf_vasso.tasks.run_glue", "fine-tune a model on a GLUE task and evaluate it"),
+    "methods": ("hf_vasso.methods.listing", "list the methods with their numbers, cost and papers"),
+}
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """
+    Run a command line.
+
+    Args:
+        arguments: The words after `hf-vasso`; None takes the process's own.
+
+    Returns:
+        The exit status: 0, or 2 for a mistake in the command, or 130 when Ctrl-C stopped it.
+
+    Raises:
+        SystemExit: A sub-command showed its help, or stopped in good order on a signal.
+    """
+    command, *words = (sys.argv[1:] if arguments is None else arguments) or ["--help"]
+    if command in ("-h", "--help"):
+        print(_help())
+        return 0
+    try:
+        if command not in _COMMANDS:
+            raise UserError(unknown_name("command", command, _COMMANDS))
+        return import_module(_COMMANDS[command][0]).main(words)
+    except UserError as error:
+        if os.environ.get("RANK", "0") == "0":  # of several processes that all say the same, one is enough
+            print(f"hf-vasso: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("hf-vasso: interrupted", file=sys.stderr)
+        return 130
+
+
+def _help() -> str:
+    width = max(len(name) for name in _COMMANDS)
+    return "\n".join(
+        [
+            "usage: hf-vasso COMMAND ...",
+            "",
+            "Sharpness-aware training (SAM, VASSO and others) for the Hugging Face Trainer.",
+            "",
+            "commands:",
+            *(f"  {name:<{width}}  {text}" for name, (_, text) in _COMMANDS.items()),
+            "",
+            "`hf-vasso COMMAND --help` lists a command's flags.",
+        ]
+    )

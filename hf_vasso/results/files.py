@@ -1,0 +1,49 @@
+"""Write a file so that a reader finds either the old one or the whole new one."""
+
+import json
+import os
+import tempfile
+from pathlib import Path
+from typing import Any
+
+__all__ = ["write_json", "write_text"]
+
+
+def write_text(path: Path, text: str) -> None:
+    """
+    Write a text file atomically, making its folder where it is missing.
+
+    Args:
+        path: The file to write or replace.
+        text: Its whole content.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    # In the same folder, because a rename is atomic only within one file system.
+    descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with open(descriptor, "w", encoding="utf-8") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        os.chmod(temporary, 0o666 & ~_umask())  # mkstemp makes files that only their owner can read
+        os.replace(temporary, path)
+    except BaseException:
+        os.unlink(temporary)
+        raise
+
+
+def write_json(path: Path, content: dict[str, Any]) -> None:
+    """
+    Write a JSON object atomically, indented, in the order of its keys.
+
+    Args:
+        path: The file to write or replace.
+        content: What `json` can write.
+    """
+    write_text(path, json.dumps(content, indent=2) + "\n")
+
+
+def _umask() -> int:
+    mask = os.umask(0)  # the only way to read it is to set it
+    os.umask(mask)
+    return mask

@@ -1,0 +1,242 @@
+"""The flags of `hf-vasso glue`: those of the Transformers example beside those of `VassoTrainingArguments`."""
+
+import os
+from argparse import SUPPRESS, ArgumentParser, Namespace
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any, NoReturn
+
+from transformers import HfArgumentParser
+
+from hf_vasso.tasks.glue import TASKS, get_task
+from hf_vasso.tasks.recipes import recipe_arguments
+from hf_vasso.training.arguments import VassoTrainingArguments
+
+__all__ = ["GlueArguments", "base_name", "parse_glue_arguments", "result_arguments", "with_base_names"]
+
+# Flags that change neither the training nor its evaluation, so that a repeated command may change them. Evaluation
+# during training is not among them: it decides which checkpoint is the best one and a plateau's learning rate.
+_FREE_PREFIXES = ("hub_", "log_", "logging_", "push_to_hub", "save_", "trackio_")
+_FREE = {
+    "cache_dir",
+    "config",
+    "dataloader_multiprocessing_context",
+    "dataloader_num_workers",
+    "dataloader_persistent_workers",
+    "dataloader_pin_memory",
+    "dataloader_prefetch_factor",
+    "ddp_timeout",
+    "debug",
+    "disable_tqdm",
+    "do_eval",
+    "do_predict",
+    "do_train",
+    "dry_run",
+    "enable_jit_checkpoint",
+    "eval_accumulation_steps",
+    "fresh",
+    "include_num_input_tokens_seen",
+    "include_tokens_per_second",
+    "local_rank",
+    "method_args",  # its numbers are compared one by one, as rho and theta are
+    "output_dir",
+    "overwrite_output_dir",
+    "per_device_eval_batch_size",
+    "per_gpu_eval_batch_size",
+    "project",
+    "ray_scope",
+    "report_to",
+    "restore_callback_states_from_checkpoint",
+    "resume_from_checkpoint",
+    "run_name",
+    "skip_memory_metrics",
+    "token",
+    "torch_empty_cache_steps",
+}
+_PATHS = ("config_name", "data_dir", "model_name_or_path", "tokenizer_name")
+
+
+@dataclass
+class GlueArguments:
+    """
+    The task, its data and the model; names as in the Transformers example `run_glue.py`.
+
+    Raises:
+        ValueError: The task is unknown, no model is named, or a number is out of its range.
+    """
+
+    task_name: str = field(metadata={"help": f"The task: {', '.join(TASKS)}."})
+    model_name_or_path: str | None = field(
+        default=None, metadata={"help": "The pretrained model to fine-tune: a hub id or a folder."}
+    )
+    config: str | None = field(
+        default=None,
+        metadata={"help": "A recipe: a shipped one, such as glue/rte-vasso, or a YAML file. The command line wins."},
+    )
+    data_dir: str | None = field(
+        default=None,
+        metadata={"help": "A folder with <task>/<split> as .jsonl, .jsonl.gz, .csv or .parquet, instead of the hub."},
+    )
+    max_seq_length: int = field(
+        default=128, metadata={"help": "Longest input, in tokens, at least 1; longer ones are cut."}
+    )
+    pad_to_max_length: bool = field(
+        default=False, metadata={"help": "Pad to max_seq_length instead of to the longest input of the batch."}
+    )
+    max_train_samples: int | None = field(
+        default=None, metadata={"help": "Train on the first so many examples, at least 1."}
+    )
+    max_eval_samples: int | None = field(
+        default=None, metadata={"help": "Evaluate on the first so many examples of each split, at least 1."}
+    )
+    max_predict_samples: int | None = field(
+        default=None, metadata={"help": "Predict the first so many examples of each split, at least 1."}
+    )
+    config_name: str | None = field(
+        default=None,
+        metadata={"help": "The model's configuration if it is another than the model's; alone: train from scratch."},
+    )
+    tokenizer_name: str | None = field(
+        default=None, metadata={"help": "The tokenizer if it is another than the model's: a hub id or a folder."}
+    )
+    cache_dir: str | None = field(
+        default=None, metadata={"help": "Where models from the hub are kept; None is the folder of huggingface_hub."}
+    )
+    model_revision: str = field(default="main", metadata={"help": "Branch, tag or commit of the model on the hub."})
+    token: str | None = field(
+        default=None, metadata={"help": "Access token of the hub; None is the one of `hf auth login`."}
+    )
+    trust_remote_code: bool = field(
+        default=False, metadata={"help": "Run model code from the hub. Only for repositories that you have read."}
+    )
+    ignore_mismatched_sizes: bool = field(
+        default=False, metadata={"help": "Replace a head of another size instead of refusing it."}
+    )
+    method_label: str | None = field(
+        default=None, metadata={"help": "What reports and folders call this run; None is the method's name."}
+    )
+    dry_run: bool = field(default=False, metadata={"help": "Show what would be done, its steps and passes, and stop."})
+    fresh: bool = field(
+        default=False, metadata={"help": "Start over: delete what an earlier run with this output_dir wrote."}
+    )
+
+    def __post_init__(self) -> None:
+        get_task(self.task_name)
+        if self.model_name_or_path is None and self.config_name is None:
+            raise ValueError(
+                "no model is named; pass --model_name_or_path to fine-tune a pretrained one "
+                "or --config_name to train one from scratch"
+            )
+        for name in ("max_seq_length", "max_train_samples", "max_eval_samples", "max_predict_samples"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise ValueError(f"{name} must be at least 1, got {value}")
+
+    @property
+    def model(self) -> str:
+        """The hub id or folder that names the model, also one trained from scratch."""
+        model = self.model_name_or_path or self.config_name
+        assert model is not None  # checked in __post_init__
+        return model
+
+
+class _Parser(HfArgumentParser):
+    """A parser whose errors can be caught, and whose message is not preceded by a page of usage."""
+
+    def error(self, message: str) -> NoReturn:
+        raise ValueError(f"{message}; `{self.prog} --help` lists all flags")
+
+
+def parse_glue_arguments(arguments: Sequence[str]) -> tuple[GlueArguments, VassoTrainingArguments]:
+    """
+    Parse a command line, and the recipe that it names, whose flags it overrules.
+
+    Without `--output_dir` the run goes to `runs/<task>/<model>/<label>/seed-<n>`. Without any of `--do_train`,
+    `--do_eval` and `--do_predict` it trains and evaluates, or predicts where the task has nothing to train on.
+
+    Args:
+        arguments: The words after the command's name.
+
+    Returns:
+        The two groups of flags.
+
+    Raises:
+        ValueError: A flag is unknown, missing or has a wrong value.
+    """
+    parser = _Parser(
+        [GlueArguments, VassoTrainingArguments],  # pyright: ignore[reportArgumentType]
+        prog="hf-vasso glue",
+        description="Fine-tune a model on a GLUE task and evaluate it.",
+        allow_abbrev=False,  # an abbreviation may become another flag with the next version of Transformers
+    )
+    words = [*_recipe(arguments), *arguments]
+    given, unknown = parser.parse_known_args(words)
+    if unknown:
+        raise ValueError(_unknown_flag(unknown, vars(given)))
+    words += _defaults(given)
+    glue, training = parser.parse_args_into_dataclasses(words, look_for_args_file=False)
+    return glue, training
+
+
+def result_arguments(glue: GlueArguments, training: VassoTrainingArguments) -> dict[str, Any]:
+    """
+    The flags that change the training or its evaluation: a run can be continued only with the same ones.
+
+    Args:
+        glue: The task, data and model.
+        training: The training's flags.
+
+    Returns:
+        Flag to value, ready for JSON. The method's numbers are the ones that hold, given or its own; folders are
+        absolute paths; "num_processes" is the number of processes.
+    """
+    flags = {**vars(glue), **training.to_dict(), **training.build_method().numbers}
+    kept = {name: value for name, value in flags.items() if name not in _FREE and not name.startswith(_FREE_PREFIXES)}
+    for name in _PATHS:
+        if kept[name] is not None and os.path.exists(kept[name]):
+            kept[name] = os.path.realpath(kept[name])
+    return {**kept, "num_processes": training.world_size}
+
+
+def with_base_names(arguments: dict[str, Any]) -> dict[str, Any]:
+    """The same arguments with the base names of folders, for records that are passed on."""
+    return {name: base_name(value) if name in _PATHS and value else value for name, value in arguments.items()}
+
+
+def base_name(name_or_path: str) -> str:
+    """A hub id as it is, and of the path of an existing folder the last part."""
+    return os.path.basename(os.path.realpath(name_or_path)) if os.path.exists(name_or_path) else name_or_path
+
+
+def _recipe(arguments: Sequence[str]) -> list[str]:
+    parser = ArgumentParser(add_help=False, allow_abbrev=False, argument_default=SUPPRESS)
+    parser.add_argument("--config")
+    given, _ = parser.parse_known_args(arguments)
+    return recipe_arguments(given.config) if "config" in given else []
+
+
+def _unknown_flag(unknown: Sequence[str], known: Iterable[str]) -> str:
+    """The list of all flags is a page long, so the message has the nearest one and names `--help`."""
+    flags = [word for word in unknown if word.startswith("--")]
+    if not flags:
+        return f"unexpected {unknown[0]!r}; flags begin with --, `hf-vasso glue --help` lists them"
+    name = flags[0].removeprefix("--").split("=")[0]
+    nearest = get_close_matches(name.replace("-", "_"), known, n=1)
+    hint = f", did you mean --{nearest[0]}?" if nearest else "."
+    return f"unknown flag --{name}{hint} `hf-vasso glue --help` lists all flags"
+
+
+def _defaults(given: Namespace) -> list[str]:
+    """What the flags default to where it depends on other flags."""
+    words = []
+    if given.output_dir is None:
+        model = given.model_name_or_path or given.config_name or "model"
+        label = given.method_label or given.method
+        folder = Path("runs", given.task_name, Path(base_name(model)).name, label, f"seed-{given.seed}")
+        words += ["--output_dir", str(folder)]
+    if not (given.do_train or given.do_eval or given.do_predict):
+        has_training = given.task_name not in TASKS or "train" in TASKS[given.task_name].splits
+        words += ["--do_train", "--do_eval"] if has_training else ["--do_predict"]
+    return words

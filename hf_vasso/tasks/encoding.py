@@ -1,0 +1,68 @@
+"""Turn a task's texts and labels into what a model reads."""
+
+import logging
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import datasets
+from transformers import PreTrainedTokenizerBase
+
+from hf_vasso.tasks.arguments import GlueArguments
+from hf_vasso.tasks.glue import Task
+
+__all__ = ["encode"]
+
+logger = logging.getLogger(__name__)
+
+
+def encode(
+    splits: Mapping[Any, datasets.Dataset],
+    task: Task,
+    tokenizer: PreTrainedTokenizerBase,
+    glue: GlueArguments,
+    order: Sequence[int],
+) -> dict[str, datasets.Dataset]:
+    """
+    Tokenise the texts and number the labels as the model does.
+
+    Args:
+        splits: Split name to the task's examples.
+        task: It names the columns.
+        tokenizer: The model's tokenizer.
+        glue: Its `max_seq_length`, `pad_to_max_length` and `max_*_samples` hold.
+        order: The model's number of each of the task's labels.
+
+    Returns:
+        Split name to the model's inputs and, except in test splits, "label".
+    """
+    longest = min(glue.max_seq_length, tokenizer.model_max_length)
+    if longest < glue.max_seq_length:
+        logger.warning("max_seq_length is %d, but the model reads at most %d tokens", glue.max_seq_length, longest)
+
+    def encode_batch(examples: dict[str, list[Any]]) -> dict[str, Any]:
+        texts = [examples[column] for column in task.columns]
+        padding = "max_length" if glue.pad_to_max_length else False
+        inputs = dict(tokenizer(*texts, padding=padding, max_length=longest, truncation=True))  # pyright: ignore[reportArgumentType]
+        if "label" in examples:
+            labels = examples["label"]
+            inputs["label"] = labels if task.is_regression else [order[label] for label in labels]
+        return inputs
+
+    encoded = {}
+    for name, examples in splits.items():
+        examples = _first(examples, _limit(name, task, glue))
+        if name in task.test_splits:
+            examples = examples.remove_columns("label")  # hidden in most test splits
+        unused = [column for column in examples.column_names if column != "label"]
+        encoded[name] = examples.map(encode_batch, batched=True, remove_columns=unused, desc=f"Tokenising {name}")
+    return encoded
+
+
+def _limit(split: str, task: Task, glue: GlueArguments) -> int | None:
+    if split in task.test_splits:
+        return glue.max_predict_samples
+    return glue.max_eval_samples if split in task.validation_splits else glue.max_train_samples
+
+
+def _first(examples: datasets.Dataset, count: int | None) -> datasets.Dataset:
+    return examples if count is None else examples.select(range(min(count, len(examples))))

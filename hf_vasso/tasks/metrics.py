@@ -1,0 +1,112 @@
+"""GLUE's metrics as an `evaluate.Metric` that needs no hub, with the numbers of scikit-learn and scipy."""
+
+import logging
+from collections.abc import Callable
+from typing import Any
+
+import datasets
+import evaluate
+import numpy as np
+from scipy.stats import pearsonr, spearmanr
+from sklearn.metrics import accuracy_score, f1_score, matthews_corrcoef
+from transformers import EvalPrediction
+
+from hf_vasso.tasks.glue import Task
+
+__all__ = ["GlueMetric", "compute_metrics", "predicted_labels"]
+
+logger = logging.getLogger(__name__)
+
+
+class GlueMetric(evaluate.Metric):
+    """
+    All metrics of one task: what `evaluate.load("glue", task)` computes, without loading a script from the hub.
+
+    F1 is that of label 1, and 0.0 where it has no true positive. A correlation (Matthews, Pearson, Spearman) is
+    undefined where all predictions or all references are equal: it is then 0.0, and a warning is logged.
+
+    Args:
+        task: Its `metrics` are computed.
+
+    Example:
+        >>> from hf_vasso.tasks.glue import get_task
+        >>> GlueMetric(get_task("mrpc")).compute(predictions=[1, 1, 1, 0], references=[1, 1, 0, 0])
+        {'accuracy': 0.75, 'f1': 0.8}
+    """
+
+    def __init__(self, task: Task) -> None:
+        self.task = task
+        # In memory, because several processes would otherwise compete for one cache file.
+        super().__init__(config_name=task.name, keep_in_memory=True)
+
+    def _info(self) -> evaluate.MetricInfo:
+        label = datasets.Value("float64" if self.task.is_regression else "int64")
+        return evaluate.MetricInfo(
+            description=f"The metrics of the GLUE task {self.task.name}: {', '.join(self.task.metrics)}.",
+            citation="",
+            inputs_description="predictions and references: one label per example.",
+            features=datasets.Features({"predictions": label, "references": label}),
+        )
+
+    def _compute(self, *, predictions: Any = None, references: Any = None, **kwargs: Any) -> dict[str, float]:
+        predicted, expected = np.asarray(predictions), np.asarray(references)
+        return {name: _score(name, predicted, expected) for name in self.task.metrics}
+
+
+def compute_metrics(task: Task) -> Callable[[EvalPrediction], dict[str, float]]:
+    """
+    The `compute_metrics` of a task for the Trainer.
+
+    Args:
+        task: Its `metrics` are computed.
+
+    Returns:
+        A function from the Trainer's predictions to plain floats by metric name.
+    """
+    metric = GlueMetric(task)
+
+    def compute(prediction: EvalPrediction) -> dict[str, float]:
+        scores = metric.compute(
+            predictions=predicted_labels(task, prediction.predictions), references=prediction.label_ids
+        )
+        assert scores is not None  # only the processes beside the first of a distributed metric get None
+        return scores
+
+    return compute
+
+
+def predicted_labels(task: Task, outputs: np.ndarray | tuple[np.ndarray, ...]) -> np.ndarray:
+    """
+    Turn a model's outputs into labels.
+
+    Args:
+        task: Classification takes the largest logit, regression the number itself.
+        outputs: Logits, (num_examples, num_labels), or a tuple that starts with them.
+
+    Returns:
+        (num_examples,): class numbers, or floats for regression.
+    """
+    logits = outputs[0] if isinstance(outputs, tuple) else outputs
+    return logits.reshape(-1) if task.is_regression else logits.argmax(axis=-1)
+
+
+def _score(name: str, predicted: np.ndarray, expected: np.ndarray) -> float:
+    if name in _CORRELATIONS:
+        for values, what in ((predicted, "predictions"), (expected, "references")):
+            if np.all(values == values[0]):
+                logger.warning("%s is undefined, as all %s equal %s; 0.0 is reported", name, what, values[0])
+                return 0.0
+    return float(_METRICS[name](predicted, expected))
+
+
+_CORRELATIONS: dict[str, Callable[..., Any]] = {
+    "matthews_correlation": matthews_corrcoef,
+    "pearson": lambda predicted, expected: pearsonr(predicted, expected)[0],
+    "spearmanr": lambda predicted, expected: spearmanr(predicted, expected)[0],
+}
+
+_METRICS: dict[str, Callable[..., Any]] = {
+    "accuracy": accuracy_score,
+    "f1": lambda predicted, expected: f1_score(expected, predicted, zero_division=0),  # pyright: ignore[reportArgumentType]
+    **_CORRELATIONS,
+}

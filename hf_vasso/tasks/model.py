@@ -1,0 +1,94 @@
+"""Load the model and tokenizer of a run, with the task's labels."""
+
+from typing import Any
+
+from transformers import (
+    AutoConfig,
+    AutoModelForSequenceClassification,
+    AutoTokenizer,
+    PretrainedConfig,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+)
+
+from hf_vasso.tasks.arguments import GlueArguments
+from hf_vasso.tasks.glue import Task
+from hf_vasso.tasks.labels import knows_labels, label_order
+
+__all__ = ["load_model", "load_tokenizer"]
+
+
+def load_model(glue: GlueArguments, task: Task) -> PreTrainedModel:
+    """
+    Load a pretrained model with a head for the task, or build one from a configuration alone.
+
+    Args:
+        glue: It names the model.
+        task: Its labels go into the model's configuration.
+
+    Returns:
+        The model. Without `model_name_or_path` its weights are drawn anew.
+
+    Raises:
+        OSError: The model is not to be found.
+        ValueError: The model is of no known kind, its head has another size than the task needs, or it does not know
+            the labels of a task without training examples.
+    """
+    options = _hub_options(glue)
+    config = AutoConfig.from_pretrained(glue.config_name or glue.model, **options)
+    if task.trained_on and not knows_labels(config, task):
+        raise ValueError(
+            f"task {task.name} is predicted with a model that was fine-tuned on {task.trained_on}, and {glue.model} "
+            f"does not know the labels {', '.join(task.label_names)}; pass the output folder of a run on "
+            f"{task.trained_on} as --model_name_or_path"
+        )
+    _set_labels(config, task)
+    if glue.model_name_or_path is None:
+        return AutoModelForSequenceClassification.from_config(config, trust_remote_code=glue.trust_remote_code)
+    try:
+        return AutoModelForSequenceClassification.from_pretrained(
+            glue.model_name_or_path, config=config, ignore_mismatched_sizes=glue.ignore_mismatched_sizes, **options
+        )
+    except RuntimeError as error:
+        if "mismatch" not in str(error):
+            raise
+        raise ValueError(
+            f"the head of {glue.model} has another size than task {task.name} needs, which is {task.num_labels}; "
+            "--ignore_mismatched_sizes puts a new one in its place"
+        ) from error
+
+
+def load_tokenizer(glue: GlueArguments) -> PreTrainedTokenizerBase:
+    """
+    Load the tokenizer of a run.
+
+    Args:
+        glue: It names the tokenizer, or the model that has it.
+
+    Returns:
+        The tokenizer.
+
+    Raises:
+        OSError: The tokenizer is not to be found.
+        ValueError: The tokenizer is of no known kind.
+    """
+    return AutoTokenizer.from_pretrained(glue.tokenizer_name or glue.model, **_hub_options(glue))
+
+
+def _set_labels(config: PretrainedConfig, task: Task) -> None:
+    if task.is_regression:
+        config.num_labels = 1
+        config.problem_type = "regression"
+        return
+    label2id = dict(zip(task.label_names, label_order(config, task), strict=True))
+    config.label2id = label2id
+    config.id2label = {number: name for name, number in label2id.items()}
+
+
+def _hub_options(glue: GlueArguments) -> dict[str, Any]:
+    return {
+        "cache_dir": glue.cache_dir,
+        "revision": glue.model_revision,
+        "token": glue.token,
+        "trust_remote_code": glue.trust_remote_code,
+    }

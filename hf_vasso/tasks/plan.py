@@ -1,0 +1,103 @@
+"""What a run would do and spend, worked out without its weights and without a hub."""
+
+import math
+from dataclasses import dataclass
+
+from hf_vasso.methods.none import Never
+from hf_vasso.results.record import describe_method
+from hf_vasso.tasks.arguments import GlueArguments
+from hf_vasso.tasks.data import load_task
+from hf_vasso.tasks.glue import Task
+from hf_vasso.tasks.run_folder import RunFolder
+from hf_vasso.training.arguments import VassoTrainingArguments
+
+__all__ = ["TrainingSize", "describe_plan", "training_size"]
+
+
+@dataclass(frozen=True)
+class TrainingSize:
+    """
+    How much a training is.
+
+    Args:
+        steps: Optimizer steps.
+        micro_batches: Micro-batches of each process over all steps; one pass runs forward and backward on each.
+    """
+
+    steps: int
+    micro_batches: int
+
+
+def training_size(examples: int, training: VassoTrainingArguments) -> TrainingSize:
+    """
+    Count steps and micro-batches as the Trainer does.
+
+    Args:
+        examples: Training examples.
+        training: Batch size, accumulation, processes, epochs or steps.
+
+    Returns:
+        The counts.
+    """
+    batches = examples / (training.train_batch_size * training.world_size)
+    batches_per_epoch = math.floor(batches) if training.dataloader_drop_last else math.ceil(batches)
+    steps_per_epoch = max(math.ceil(batches_per_epoch / training.gradient_accumulation_steps), 1)
+    steps = training.max_steps if training.max_steps > 0 else math.ceil(training.num_train_epochs * steps_per_epoch)
+    epochs, steps_left = divmod(steps, steps_per_epoch)
+    batches_left = min(steps_left * training.gradient_accumulation_steps, batches_per_epoch)
+    return TrainingSize(steps, epochs * batches_per_epoch + batches_left)
+
+
+def describe_plan(glue: GlueArguments, training: VassoTrainingArguments, task: Task, folder: RunFolder) -> str:
+    """
+    Describe a run before it is made.
+
+    Args:
+        glue: Task, data and model.
+        training: Method and training.
+        task: Without `data_dir` its official sizes are used.
+        folder: It tells how far the run has come.
+
+    Returns:
+        One line per fact.
+
+    Raises:
+        DataError: The files in `data_dir` cannot be used, or the task has no official size.
+    """
+    method = training.build_method()
+    facts = {
+        "task": task.name,
+        "model": glue.model,
+        "method": describe_method(glue.method_label or method.name, method.numbers, training.to_dict()["optim"]),
+        "seed": training.seed,
+        "stages": ", ".join(stage for stage in ("train", "eval", "predict") if getattr(training, f"do_{stage}")),
+    }
+    if training.do_train:
+        examples = _train_examples(glue, task)
+        size = training_size(examples, training)
+        passes = size.micro_batches * (1 if isinstance(method.schedule, Never) else 2)
+        facts |= {
+            "training examples": examples,
+            "steps": size.steps,
+            "passes": f"{passes} forward and {passes} backward (micro-batches, per process)",
+        }
+    facts |= {"output folder": training.output_dir, "state": "starts over" if glue.fresh else _state(folder)}
+    width = max(len(name) for name in facts)
+    return "\n".join(f"{name:<{width}}  {value}" for name, value in facts.items())
+
+
+def _train_examples(glue: GlueArguments, task: Task) -> int:
+    if glue.data_dir is None and "train" in task.split_sizes:
+        examples = task.split_sizes["train"]
+    else:
+        examples = len(load_task(task, glue.data_dir, ["train"]).splits["train"])
+    return min(examples, glue.max_train_samples or examples)
+
+
+def _state(folder: RunFolder) -> str:
+    if folder.is_finished:
+        return "finished"
+    if folder.training is not None:
+        return "trained, not evaluated"
+    checkpoint = folder.last_checkpoint()
+    return f"interrupted, continues from {checkpoint}" if checkpoint else "missing"

@@ -1,0 +1,255 @@
+"""Fine-tune a model on a GLUE task and evaluate it: what `hf-vasso glue` does."""
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+import torch
+from datasets import disable_progress_bars
+from transformers import DataCollatorWithPadding, TrainingArguments, set_seed
+
+from hf_vasso.results.environment import environment
+from hf_vasso.results.files import write_text
+from hf_vasso.results.record import Record, write_record
+from hf_vasso.results.summary import summary
+from hf_vasso.tasks.arguments import GlueArguments, base_name, parse_glue_arguments, result_arguments, with_base_names
+from hf_vasso.tasks.cost import NO_COST, TrainingClock, training_cost
+from hf_vasso.tasks.data import load_task
+from hf_vasso.tasks.encoding import encode
+from hf_vasso.tasks.errors import user_errors
+from hf_vasso.tasks.glue import Task, get_task
+from hf_vasso.tasks.interruption import stop_on_signal
+from hf_vasso.tasks.labels import label_order, ordered_metrics, ordered_predictions
+from hf_vasso.tasks.model import load_model, load_tokenizer
+from hf_vasso.tasks.plan import describe_plan
+from hf_vasso.tasks.run_folder import RunFolder
+from hf_vasso.training.arguments import VassoTrainingArguments
+from hf_vasso.training.trainer import VassoTrainer
+
+__all__ = ["main", "run_glue"]
+
+
+def main(arguments: Sequence[str]) -> int:
+    """
+    Run `hf-vasso glue`.
+
+    Args:
+        arguments: The words after the command's name.
+
+    Returns:
+        The exit status.
+
+    Raises:
+        UserError: The arguments, the data or the model cannot be used, or the run began with other flags.
+        SystemExit: A signal interrupted the training; the status is 130 or 143.
+    """
+    with user_errors():
+        glue, training = parse_glue_arguments(arguments)
+    shown = _plan(glue, training) if glue.dry_run else summary(run_glue(glue, training), str(training.output_dir))
+    if training.process_index == 0:
+        print(shown)
+    return 0
+
+
+def run_glue(glue: GlueArguments, training: VassoTrainingArguments) -> Record:
+    """
+    Train, evaluate and predict as far as that is asked for and not done yet.
+
+    An interrupted run is continued from its last checkpoint. A run that has trained is not trained again: what else
+    is asked for is done with its model, in its output folder.
+
+    Args:
+        glue: Task, data and model.
+        training: Method and training.
+
+    Returns:
+        The record, which is also written to `result.json` in the output folder.
+
+    Raises:
+        UserError: The data or the model cannot be used, or the run began with other flags.
+        SystemExit: A signal interrupted the training; the status is 130 or 143.
+    """
+    task = get_task(glue.task_name)
+    folder = RunFolder(str(training.output_dir), task)
+    with user_errors():
+        _check(task, folder, glue, training)
+        record = None if glue.fresh else folder.record
+        if record is not None and _is_done(training, folder, record):
+            _say(training, f"{folder.path}: finished before, nothing is trained (--fresh starts over)")
+            return record
+        run = _load(glue, training, task, folder)
+    if training.process_index == 0:  # only now, so that a mistake found above can be mended without --fresh
+        folder.begin(result_arguments(glue, training), glue.fresh)
+    if run.trains:
+        _train(run, folder)
+    metrics, eval_examples = {}, 0
+    if training.do_eval:
+        metrics, eval_examples = _evaluate(run), len(run.splits[task.validation_splits[0]])
+    elif record is not None and not run.trains:
+        metrics, eval_examples = record.metrics, record.eval_examples
+    if training.do_predict:
+        _predict(run, folder)
+    trained = folder.training or {"train_examples": 0, "data": run.data, "cost": NO_COST}
+    record = _record(glue, training, metrics, eval_examples, trained)
+    if training.process_index == 0:
+        write_record(record, folder.path)
+    return record
+
+
+@dataclass(frozen=True)
+class _Run:
+    """What is loaded for a run."""
+
+    task: Task
+    trainer: VassoTrainer
+    splits: dict[str, Any]  # the Trainer takes a datasets.Dataset, though its annotations ask for torch's
+    order: list[int]
+    data: dict[str, str]
+    trains: bool
+
+
+def _plan(glue: GlueArguments, training: VassoTrainingArguments) -> str:
+    with user_errors():
+        task = get_task(glue.task_name)
+        folder = RunFolder(str(training.output_dir), task)
+        _check(task, folder, glue, training)
+        return describe_plan(glue, training, task, folder)
+
+
+def _check(task: Task, folder: RunFolder, glue: GlueArguments, training: VassoTrainingArguments) -> None:
+    if task.trained_on and (training.do_train or training.do_eval):
+        raise ValueError(
+            f"task {task.name} has nothing to train or evaluate on; fine-tune on {task.trained_on}, then pass "
+            f"--task_name {task.name} --do_predict with that model as --model_name_or_path"
+        )
+    folder.check_owner()
+    if not glue.fresh:
+        folder.check_arguments(result_arguments(glue, training))
+
+
+def _is_done(training: VassoTrainingArguments, folder: RunFolder, record: Record) -> bool:
+    trained = not training.do_train or folder.training is not None
+    evaluated = not training.do_eval or bool(record.metrics)
+    predicted = not training.do_predict or all(path.exists() for path in folder.prediction_files.values())
+    return trained and evaluated and predicted
+
+
+def _load(glue: GlueArguments, training: VassoTrainingArguments, task: Task, folder: RunFolder) -> _Run:
+    has_trained = folder.training is not None and not glue.fresh
+    trains = training.do_train and not has_trained
+    if has_trained:
+        glue = replace(glue, model_name_or_path=str(folder.path), config_name=None, tokenizer_name=None)
+    names = [
+        *(["train"] if trains else []),
+        *(task.validation_splits if training.do_eval else ()),
+        *(task.test_splits if training.do_predict else ()),
+    ]
+    if training.process_index > 0:
+        disable_progress_bars()
+    set_seed(training.seed)  # before the model draws its head
+    with training.main_process_first(desc="loading the data"):
+        data = load_task(task, glue.data_dir, names)
+    model, tokenizer = load_model(glue, task), load_tokenizer(glue)
+    order = label_order(model.config, task)
+    with training.main_process_first(desc="tokenising"):
+        splits = encode(data.splits, task, tokenizer, glue, order)
+    trainer = VassoTrainer(
+        model=model,
+        args=training,
+        train_dataset=splits.get("train"),
+        eval_dataset=splits.get(task.validation_splits[0]) if training.do_eval else None,
+        processing_class=tokenizer,
+        data_collator=DataCollatorWithPadding(tokenizer, pad_to_multiple_of=8 if training.fp16 else None),
+        compute_metrics=ordered_metrics(task, order),
+    )
+    return _Run(task, trainer, splits, order, {"source": data.source, "fingerprint": data.fingerprint}, trains)
+
+
+def _train(run: _Run, folder: RunFolder) -> None:
+    trainer, training = run.trainer, run.trainer.args
+    clock = TrainingClock()
+    trainer.add_callback(clock)
+    with training.main_process_first(local=False, desc="looking for a checkpoint"):
+        checkpoint = folder.last_checkpoint() or training.resume_from_checkpoint
+        if training.process_index == 0:
+            folder.clear_results()  # of an earlier command that only evaluated
+    if checkpoint is not None:
+        _say(training, f"{folder.path}: continuing from {checkpoint}")
+    with stop_on_signal(trainer) as stop:
+        metrics = trainer.train(resume_from_checkpoint=checkpoint).metrics
+        step, last_step = trainer.state.global_step, trainer.state.max_steps
+        if stop.received is None or step == last_step:
+            trainer.save_model()
+            trainer.save_metrics("train", metrics)
+            if training.process_index == 0:
+                folder.keep_training(
+                    {
+                        "train_examples": len(run.splits["train"]),
+                        "data": run.data,
+                        "cost": training_cost(trainer, clock),
+                    }
+                )
+            if training.push_to_hub:
+                trainer.push_to_hub()
+    if stop.received is not None:
+        _say(training, f"{folder.path}: interrupted after step {step}; repeat the command to continue")
+        raise SystemExit(128 + stop.received)
+
+
+def _evaluate(run: _Run) -> dict[str, float]:
+    """The task's metrics on each validation split, those of the first one under their bare names."""
+    metrics, results = {}, {}
+    for split in run.task.validation_splits:
+        suffix = "" if split == run.task.validation_splits[0] else split.removeprefix("validation")
+        values = run.trainer.evaluate(run.splits[split])
+        results |= {name + suffix: value for name, value in values.items()}
+        metrics |= {name + suffix: values[f"eval_{name}"] for name in run.task.metrics}
+    run.trainer.save_metrics("eval", results)
+    return metrics
+
+
+def _predict(run: _Run, folder: RunFolder) -> None:
+    for split, path in folder.prediction_files.items():
+        outputs = run.trainer.predict(run.splits[split], metric_key_prefix="predict").predictions
+        labels = ordered_predictions(run.task, outputs, run.order)
+        if run.trainer.args.process_index == 0:
+            lines = [f"{index}\t{_answer(run.task, label)}\n" for index, label in enumerate(labels)]
+            write_text(path, "index\tprediction\n" + "".join(lines))
+
+
+def _record(
+    glue: GlueArguments,
+    training: VassoTrainingArguments,
+    metrics: dict[str, float],
+    eval_examples: int,
+    trained: dict[str, Any],
+) -> Record:
+    method = training.build_method()
+    paper = asdict(method.paper) if method.paper else None
+    return Record(
+        task=glue.task_name,
+        model=base_name(glue.model),
+        label=glue.method_label or method.name,
+        method={"name": method.name, "numbers": method.numbers, "paper": paper},
+        seed=training.seed,
+        metrics=metrics,
+        directions=dict.fromkeys(metrics, "higher"),  # of all GLUE metrics
+        eval_examples=eval_examples,
+        **trained,
+        arguments=with_base_names(result_arguments(glue, training)),
+        environment=environment(_device_name(training.device)),
+    )
+
+
+def _answer(task: Task, label: Any) -> str:
+    """A label as GLUE's server reads it: its name, or the similarity between 0 and 5."""
+    return f"{min(max(label, 0.0), 5.0):.3f}" if task.is_regression else task.label_names[label]
+
+
+def _device_name(device: torch.device) -> str:
+    return torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
+
+
+def _say(training: TrainingArguments, message: str) -> None:
+    if training.process_index == 0:
+        print(message)

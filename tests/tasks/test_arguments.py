@@ -1,0 +1,172 @@
+"""Flags and recipes: what they default to, which of both wins, and the words of every error."""
+
+import json
+
+import pytest
+
+from hf_vasso.tasks import recipes
+from hf_vasso.tasks.arguments import base_name, parse_glue_arguments, result_arguments, with_base_names
+
+NEEDED = ["--use_cpu", "--task_name", "rte", "--model_name_or_path", "org/bert"]
+
+
+def parse(*words):
+    return parse_glue_arguments([*NEEDED, *words])
+
+
+def recipe(tmp_path, text):
+    path = tmp_path / "recipe.yaml"
+    path.write_text(text)
+    return ["--config", str(path)]
+
+
+# --- defaults ---
+
+
+def test_default_output_folder(tmp_path, monkeypatch):
+    assert parse("--seed", "3")[1].output_dir == "runs/rte/bert/vasso/seed-3"
+    assert parse("--method", "sam")[1].output_dir == "runs/rte/bert/sam/seed-42"
+    assert parse("--method_label", "vasso-02")[1].output_dir == "runs/rte/bert/vasso-02/seed-42"
+    assert parse("--output_dir", "here")[1].output_dir == "here"
+    (tmp_path / "model").mkdir()
+    monkeypatch.chdir(tmp_path / "model")
+    assert parse("--model_name_or_path", ".")[1].output_dir == "runs/rte/model/vasso/seed-42"
+
+
+@pytest.mark.parametrize(
+    ("words", "stages"),
+    [
+        ([], ["train", "eval"]),
+        (["--eval_strategy", "epoch"], ["train", "eval"]),
+        (["--do_predict"], ["predict"]),
+        (["--do_train", "--do_eval", "--do_predict"], ["train", "eval", "predict"]),
+        (["--task_name", "ax"], ["predict"]),
+    ],
+)
+def test_stages(words, stages):
+    _, training = parse(*words)
+    assert [stage for stage in ("train", "eval", "predict") if getattr(training, f"do_{stage}")] == stages
+
+
+def test_help_shows_defaults_and_units(capsys):
+    with pytest.raises(SystemExit) as stopped:
+        parse_glue_arguments(["--help"])
+    assert stopped.value.code == 0
+    text = " ".join(capsys.readouterr().out.split())
+    assert "Longest input, in tokens, at least 1; longer ones are cut. (default: 128)" in text
+    assert "usage: hf-vasso glue" in text
+
+
+# --- recipes ---
+
+
+def test_the_command_line_wins_over_the_recipe(tmp_path):
+    words = recipe(tmp_path, "learning_rate: 1e-4\nnum_train_epochs: 2\nsame_dropout: false\nrho: null\n")
+    _, training = parse("--num_train_epochs", "5", *words)
+    assert (training.learning_rate, training.num_train_epochs) == (1e-4, 5)
+    assert training.same_dropout is False
+    assert training.rho is None
+
+
+def test_lists_and_objects_in_a_recipe(tmp_path):
+    words = recipe(tmp_path, 'method: asam\nmethod_args: {"eta": 0.1}\nlabel_names: [labels, more]\n')
+    _, training = parse(*words)
+    assert training.build_method().numbers == {"rho": 0.5, "eta": 0.1}
+    assert training.label_names == ["labels", "more"]
+
+
+def test_a_shipped_recipe():
+    _, training = parse("--config", "glue/rte-vasso")
+    assert training.build_method().numbers == {"rho": 0.05, "theta": 0.4}
+
+
+def test_environment_variables_in_a_recipe(tmp_path, monkeypatch):
+    monkeypatch.setenv("SOME_FOLDER", "/data")
+    glue, _ = parse(*recipe(tmp_path, "# not ${READ}\ndata_dir: ${SOME_FOLDER}/glue\n"))
+    assert glue.data_dir == "/data/glue"
+    monkeypatch.delenv("SOME_FOLDER")
+    with pytest.raises(ValueError, match=r"uses \$\{SOME_FOLDER\}, which is not set; export SOME_FOLDER=\.\.\."):
+        parse(*recipe(tmp_path, "data_dir: ${SOME_FOLDER}/glue\n"))
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("lerning_rate: 1\n", "unknown flag --lerning_rate, did you mean --learning_rate?"),
+        ("learning_rate: fast\n", "argument --learning_rate.*invalid float value: 'fast'"),
+        ("a: [\n", "recipe.yaml is broken YAML"),
+        ("config: glue/rte\n", "recipe.yaml names another recipe, 'glue/rte'; copy its lines instead"),
+        ("- a\n", r"must map flags to values, one `key: value` a line, got \['a'\]"),
+    ],
+)
+def test_errors_of_recipes(tmp_path, text, words):
+    with pytest.raises(ValueError, match=words):
+        parse(*recipe(tmp_path, text))
+
+
+def test_an_unknown_recipe(tmp_path, monkeypatch):
+    (tmp_path / "glue").mkdir()
+    (tmp_path / "glue" / "rte.yaml").touch()
+    monkeypatch.setattr(recipes, "RECIPES", tmp_path)
+    with pytest.raises(ValueError, match="unknown recipe 'glue/rt', did you mean 'glue/rte'.*or pass the path"):
+        parse("--config", "glue/rt")
+
+
+# --- errors ---
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--rhoo", "1"], "unknown flag --rhoo, did you mean --rho?"),
+        (["--qwertz"], "unknown flag --qwertz. `hf-vasso glue --help` lists all flags"),
+        (["--lear", "1"], "unknown flag --lear"),  # no abbreviations
+        (["rte"], "unexpected 'rte'; flags begin with --"),
+        (["--task_name", "rt"], "unknown task 'rt', did you mean 'rte'?"),
+        (["--max_seq_length", "0"], "max_seq_length must be at least 1, got 0"),
+        (["--max_train_samples", "0"], "max_train_samples must be at least 1, got 0"),
+        (["--theta", "1.5"], r"theta weighs the new gradient and must be in \(0, 1\], got 1.5"),
+        (["--method", "none", "--rho", "0.1"], "method 'none' does not use rho"),
+    ],
+)
+def test_errors(words, message):
+    with pytest.raises(ValueError, match=message):
+        parse(*words)
+
+
+def test_no_model():
+    with pytest.raises(ValueError, match="no model is named; pass --model_name_or_path"):
+        parse_glue_arguments(["--task_name", "rte"])
+
+
+def test_no_task():
+    with pytest.raises(ValueError, match="required: --task_name"):
+        parse_glue_arguments(["--model_name_or_path", "bert"])
+
+
+# --- what a run is known by ---
+
+
+def test_result_arguments(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "glue").mkdir()
+    arguments = result_arguments(*parse("--data_dir", "glue", "--token", "secret", "--method", "sam"))
+    assert arguments["data_dir"] == str(tmp_path / "glue")
+    assert arguments["model_name_or_path"] == "org/bert"
+    assert (arguments["method"], arguments["rho"], arguments["theta"]) == ("sam", 0.05, None)
+    assert arguments["num_processes"] == 1
+    assert "secret" not in json.dumps(arguments)
+    assert not {"output_dir", "logging_steps", "report_to", "save_steps", "do_eval", "fresh"} & arguments.keys()
+    assert with_base_names(arguments)["data_dir"] == "glue"
+
+
+def test_a_number_given_as_the_methods_own_makes_no_difference():
+    assert result_arguments(*parse("--rho", "0.05")) == result_arguments(*parse())
+    assert result_arguments(*parse("--rho", "0.06")) != result_arguments(*parse())
+
+
+def test_base_name(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "model").mkdir()
+    assert base_name("model/") == base_name("./model") == "model"
+    assert base_name("org/bert") == "org/bert"
