@@ -10,7 +10,7 @@ The stock Trainer leaves this to the head, and most heads of transformers 5 igno
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 from transformers import Trainer
 
-__all__ = ["ItemShare", "item_shares", "own_mean"]
+__all__ = ["ItemShare", "item_shares", "own_count", "own_mean"]
 
 IGNORE_INDEX = -100  # the label that every loss of transformers leaves out
 
@@ -83,11 +83,13 @@ def own_mean(trainer: Trainer, share: ItemShare) -> Iterator[None]:
         loss = unweighed(*args, **kwargs)
         return (share.scale(loss[0]), *loss[1:]) if isinstance(loss, tuple) else share.scale(loss)
 
-    with (
-        _attributes(trainer, compute_loss=compute_loss, current_gradient_accumulation_steps=1),
-        _attributes(trainer.args, average_tokens_across_devices=False),
-    ):
+    with _attributes(trainer, compute_loss=compute_loss, current_gradient_accumulation_steps=1), own_count(trainer):
         yield
+
+
+def own_count(trainer: Trainer) -> AbstractContextManager[None]:
+    """Keep `compute_loss` from multiplying by the ranks, which most heads have not divided by."""
+    return _attributes(trainer.args, average_tokens_across_devices=False)
 
 
 def _count_items(batch: Mapping[str, Any], shifted: bool) -> Tensor:

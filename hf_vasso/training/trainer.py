@@ -20,7 +20,7 @@ from transformers.trainer_utils import IntervalStrategy
 from hf_vasso.engine import SharpnessAwareStep
 from hf_vasso.methods import Method
 from hf_vasso.training.arguments import SharpnessArguments
-from hf_vasso.training.loss_scale import ItemShare, item_shares, own_mean
+from hf_vasso.training.loss_scale import ItemShare, item_shares, own_count, own_mean
 from hf_vasso.training.refusals import refuse_unsupported
 from hf_vasso.training.sharpness_log import SharpnessLog
 from hf_vasso.training.state_file import read_state, write_state
@@ -89,6 +89,11 @@ class SharpnessAwareMixin(_Base):
             )
         self._sharpness_log.add(result)
         return result.loss
+
+    def prediction_step(self, *args: Any, **kwargs: Any) -> Any:
+        """The Trainer's own, with a loss that does not grow with the number of processes."""
+        with own_count(self):
+            return super().prediction_step(*args, **kwargs)
 
     def log(self, logs: dict[str, float], *args: Any, **kwargs: Any) -> None:
         """Add the `sharpness/` entries to the Trainer's own log of training steps."""
