@@ -13,7 +13,7 @@ from torch import Tensor
 from hf_vasso.engine import tensors
 from hf_vasso.methods.base import Vector
 
-__all__ = ["Parameters", "PerParameter", "counted_once"]
+__all__ = ["Parameters", "PerParameter", "compile_pattern", "counted_once"]
 
 
 @dataclass
@@ -46,13 +46,13 @@ class Parameters:
         scaler: The `GradScaler` by which the loss is scaled, if one is used.
 
     Raises:
-        ValueError: If `no_perturb` does not compile or matches no name.
+        ValueError: If `no_perturb` does not compile, or leaves out none or all of the trainable parameters.
     """
 
     def __init__(self, named_parameters: Iterable[tuple[str, Tensor]], no_perturb: str | None, scaler: Any) -> None:
         self.by_name = dict(named_parameters)
         self._scaler = scaler
-        self._unperturbed = _names_matching(no_perturb, self.by_name)
+        self._unperturbed = _names_left_out(no_perturb, [n for n, p in self.by_name.items() if p.requires_grad])
         self._kept: dict[str, Tensor] = {}
 
     def is_perturbed(self, name: str) -> bool:
@@ -130,16 +130,28 @@ def _copy(targets: Vector, sources: Vector) -> None:
             torch._foreach_copy_(targets, sources)
 
 
-def _names_matching(pattern: str | None, names: Iterable[str]) -> set[str]:
-    """The names in which a regular expression is found."""
-    if pattern is None:
-        return set()
+def compile_pattern(no_perturb: str) -> re.Pattern[str]:
+    """
+    Compile the expression that names parameters to leave out.
+
+    Raises:
+        ValueError: If it is no regular expression.
+    """
     try:
-        found = {name for name in names if re.search(pattern, name)}
+        return re.compile(no_perturb)
     except re.error as error:
-        raise ValueError(f"no_perturb must be a regular expression, got {pattern!r}: {error}") from error
-    if not found:
+        raise ValueError(f"no_perturb must be a regular expression, got {no_perturb!r}: {error}") from error
+
+
+def _names_left_out(no_perturb: str | None, trainable: list[str]) -> set[str]:
+    if no_perturb is None:
+        return set()
+    pattern = compile_pattern(no_perturb)
+    found = {name for name in trainable if pattern.search(name)}
+    if not found or len(found) == len(trainable):
+        count = "no" if not found else "every"
         raise ValueError(
-            f"no_perturb matches no parameter, got {pattern!r}; names look like {next(iter(names), None)!r}"
+            f"no_perturb matches {count} trainable parameter, got {no_perturb!r}; their names look like "
+            f"{', '.join(trainable[:3])}"
         )
     return found

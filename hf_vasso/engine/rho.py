@@ -12,7 +12,8 @@ __all__ = ["RHO_SCHEDULERS", "RhoSchedule"]
 
 def _learning_rate_share(context: Context, progress: float) -> float:
     group = context.optimizer.param_groups[0]
-    peak = float(group.get("initial_lr", group["lr"]))  # set by every scheduler of torch.optim.lr_scheduler
+    # Schedulers that follow a curve leave the peak in the group; one that reacts, on a plateau, only changes "lr".
+    peak = float(group.get("initial_lr", context.optimizer.defaults["lr"]))
     return context.learning_rate / peak if peak > 0 else 1.0
 
 
@@ -45,6 +46,10 @@ class RhoSchedule:
 
     def __post_init__(self) -> None:
         check_range("rho_warmup_steps is a count of steps or a share of them", self.warmup_steps, minimum=0.0)
+        if self.warmup_steps > 1 and self.warmup_steps != int(self.warmup_steps):
+            raise ValueError(
+                f"rho_warmup_steps must be a whole number of steps or a share of them below 1, got {self.warmup_steps}"
+            )
         if self.scheduler_type not in RHO_SCHEDULERS:
             raise ValueError(unknown_name("rho_scheduler_type", self.scheduler_type, RHO_SCHEDULERS))
         needs_total = 0 < self.warmup_steps < 1 or self.scheduler_type in ("linear", "cosine")

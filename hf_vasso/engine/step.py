@@ -62,7 +62,7 @@ class SharpnessAwareStep:
         seed: Seed of the engine's own random numbers; equal on all ranks.
 
     Raises:
-        ValueError: For a number out of its range, or a regular expression that does not compile or leaves nothing.
+        ValueError: For a number out of its range, or a `no_perturb` that leaves out none or all parameters.
 
     Example:
         >>> import torch
@@ -212,7 +212,11 @@ class SharpnessAwareStep:
         if kind == "clean" and not self.method.direction.remembers and self.method.descent is None:
             return ascent  # the stock step: nobody asks for its gradient
         ascent.clean = self._parameters.gradients()
+        if self._keeps_clean:
+            ascent.clean.values = [value.clone() if value._is_view() else value for value in ascent.clean.values]
         perturbable = ascent.clean.where(self._parameters.is_perturbed)
+        if not perturbable.names:
+            return ascent
         with torch.no_grad():
             context = self._context(perturbable)
             norm = context.norm(perturbable.values)
@@ -224,6 +228,7 @@ class SharpnessAwareStep:
                 return ascent
         self.skipped_steps += 1
         ascent.skipped = True
+        ascent.clean = None
         ascent.adversary = self._reuse(perturbable)
         if self.scaler is not None:
             ascent.kind = "clean"  # what overflowed stays in p.grad, so that the scaler skips the step and backs off
@@ -263,18 +268,17 @@ class SharpnessAwareStep:
         adversary, clean = ascent.adversary, ascent.clean
         assert adversary is not None
         gradient = clean.where(self._parameters.is_perturbed).values if clean is not None else None
-        keeps_clean = self.method.descent is not None and self.method.descent.keeps_clean
         context = self._context(adversary)
         rho = self.method.rho * self._rho_schedule.share(context)
         vector, scale = self.method.geometry.perturbation(context, rho, adversary.values)
         tensors.add_scaled_(context.parameters, vector, scale)
         ascent.adversary = None
-        if not keeps_clean:
+        if not self._keeps_clean:
             ascent.clean = None
         if not measure:
             return None, None
         norm = context.norm(vector)
-        if gradient is None or ascent.skipped:
+        if gradient is None:
             return scale.abs() * norm, None
         cosine = scale.sign() * context.dot(vector, gradient) / (norm * context.norm(gradient) + NORM_FLOOR)
         return scale.abs() * norm, cosine
@@ -337,6 +341,10 @@ class SharpnessAwareStep:
         if alone or self.same_dropout or not self._decides_after:
             return nullcontext()
         return aside(self._draw_seed())
+
+    @property
+    def _keeps_clean(self) -> bool:
+        return self.method.descent is not None and self.method.descent.keeps_clean
 
     @property
     def _decides_after(self) -> bool:

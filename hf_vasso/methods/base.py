@@ -79,7 +79,7 @@ class Context:
 class Direction(ABC):
     """Which vector the adversary follows."""
 
-    remembers = False
+    remembers = True
     """Whether `update` keeps something, so that it must also see the gradients of steps without a perturbation."""
 
     @abstractmethod
@@ -115,6 +115,9 @@ class Geometry(ABC):
 class Schedule(ABC):
     """Which passes a step pays for."""
 
+    perturbs = True
+    """Whether any step is perturbed."""
+
     @abstractmethod
     def before(self, context: Context, state: dict[str, Any]) -> PassesOfStep:
         """The passes of this step: "both", only the "clean" one at w, or only the "perturbed" one at w + eps."""
@@ -140,6 +143,8 @@ class Descent(ABC):
 @dataclass(frozen=True)
 class BatchGradient(Direction):
     """The gradient of the step's own examples."""
+
+    remembers = False
 
     def update(self, context: Context, state: dict[str, Any], gradient: Vector) -> Vector:
         return gradient

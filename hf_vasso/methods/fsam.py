@@ -40,7 +40,6 @@ class GradientMinusAverage(Direction):
 
     sigma: float
     lmbda: float
-    remembers = True
 
     def __post_init__(self) -> None:
         check_range("sigma is the share of the average that is taken away", self.sigma, minimum=0.0)

@@ -12,6 +12,8 @@ __all__ = ["Never", "none"]
 class Never(Schedule):
     """One pass, at w, at every step."""
 
+    perturbs = False
+
     def before(self, context: Context, state: dict[str, Any]) -> PassesOfStep:
         return "clean"
 

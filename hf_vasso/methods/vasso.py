@@ -37,7 +37,6 @@ class MovingAverage(Direction):
     """
 
     theta: float
-    remembers = True
 
     def __post_init__(self) -> None:
         check_range("theta weighs the new gradient", self.theta, minimum=0.0, maximum=1.0, exclude_minimum=True)

@@ -1,16 +1,14 @@
 """`TrainingArguments` with the numbers of sharpness-aware training."""
 
 import json
-import re
 from dataclasses import dataclass, field
 from typing import Any
 
 from transformers import Seq2SeqTrainingArguments, TrainingArguments
 
-from hf_vasso.engine.rho import RHO_SCHEDULERS
+from hf_vasso.engine.parameters import compile_pattern
+from hf_vasso.engine.rho import RHO_SCHEDULERS, RhoSchedule
 from hf_vasso.methods import METHODS, Method, get_method
-from hf_vasso.methods.base import check_range
-from hf_vasso.spelling import unknown_name
 
 __all__ = ["SharpnessArguments", "VassoSeq2SeqTrainingArguments", "VassoTrainingArguments"]
 
@@ -39,7 +37,7 @@ class SharpnessArguments:
     )
     rho_scheduler_type: str | None = field(
         default=None,
-        metadata={"help": f"How rho runs after its warm-up: {', '.join(RHO_SCHEDULERS)} (default: the method's own)."},
+        metadata={"help": f"How rho runs after its warm-up: {', '.join(RHO_SCHEDULERS)} (default: constant)."},
     )
     no_perturb: str | None = field(
         default=None,
@@ -58,17 +56,18 @@ class SharpnessArguments:
 
     def __post_init__(self) -> None:
         self.method_args = _as_object(self.method_args)
-        self.build_method()
-        check_range("rho_warmup_steps is a count of steps or a share of them", self.rho_warmup_steps, minimum=0.0)
-        if self.rho_scheduler_type is not None and self.rho_scheduler_type not in RHO_SCHEDULERS:
-            raise ValueError(unknown_name("rho_scheduler_type", self.rho_scheduler_type, RHO_SCHEDULERS))
-        try:
-            re.compile(self.no_perturb or "")
-        except re.error as error:
-            raise ValueError(f"no_perturb must be a regular expression, got {self.no_perturb!r}: {error}") from error
+        compile_pattern(self.no_perturb or "")
+        RhoSchedule(1, self.rho_warmup_steps, self.rho_scheduler_type or "constant")  # for its checks
+        if not self.build_method().schedule.perturbs:
+            self._refuse_unused_options()
         next_in_line = getattr(super(), "__post_init__", None)
         if next_in_line is not None:
             next_in_line()
+
+    def engine_options(self) -> dict[str, Any]:
+        """What a `SharpnessAwareStep` takes from these arguments beside the method."""
+        names = ("rho_warmup_steps", "rho_scheduler_type", "no_perturb", "same_dropout")
+        return {name: getattr(self, name) for name in names}
 
     def build_method(self, method: str | Method | None = None) -> Method:
         """
@@ -97,6 +96,14 @@ class SharpnessArguments:
                 "beside it: set them in the Method"
             )
         return method
+
+    def _refuse_unused_options(self) -> None:
+        for name in ("rho_warmup_steps", "rho_scheduler_type", "no_perturb"):
+            if getattr(self, name):
+                raise ValueError(
+                    f"method {self.method!r} perturbs nothing and does not use {name}, got {getattr(self, name)!r}: "
+                    "leave it out, or choose another method"
+                )
 
 
 @dataclass

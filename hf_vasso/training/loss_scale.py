@@ -49,7 +49,7 @@ class ItemShare:
         return torch.where(self.empty, torch.zeros_like(loss), loss / divisor)
 
 
-def item_shares(trainer: Trainer, batches: Sequence[Mapping[str, Any]]) -> list[ItemShare]:
+def item_shares(trainer: Trainer, batches: Sequence[Any]) -> list[ItemShare]:
     """The share of each micro-batch of a step: one collective with several ranks, and no wait for the device."""
     shifted = getattr(trainer, "_loss_shifts_labels", False)  # transformers 5; 4.57 counts all labels
     counts = torch.stack([_count_items(batch, shifted) for batch in batches]).to(trainer.args.device)
@@ -61,7 +61,7 @@ def item_shares(trainer: Trainer, batches: Sequence[Mapping[str, Any]]) -> list[
     return [
         ItemShare(
             own=count.clamp(min=1),
-            has_labels="labels" in batch,
+            has_labels=isinstance(batch, Mapping) and "labels" in batch,
             empty=count == 0,
             weight=count.clamp(min=1) * ranks,
             total=total.clamp(min=1),
@@ -92,14 +92,16 @@ def own_count(trainer: Trainer) -> AbstractContextManager[None]:
     return _attributes(trainer.args, average_tokens_across_devices=False)
 
 
-def _count_items(batch: Mapping[str, Any], shifted: bool) -> Tensor:
+def _count_items(batch: Any, shifted: bool) -> Tensor:
     """Labels that count, or the examples where there are no labels."""
-    if torch.is_tensor(batch.get("shift_labels")):
-        return batch["shift_labels"].ne(IGNORE_INDEX).sum()
-    labels = batch.get("labels")
-    if torch.is_tensor(labels):
-        return (labels[..., 1:] if shifted else labels).ne(IGNORE_INDEX).sum()
-    return torch.tensor(next((len(value) for value in batch.values() if torch.is_tensor(value)), 1))
+    if isinstance(batch, Mapping):
+        if torch.is_tensor(batch.get("shift_labels")):
+            return batch["shift_labels"].ne(IGNORE_INDEX).sum()
+        labels = batch.get("labels")
+        if torch.is_tensor(labels):
+            return (labels[..., 1:] if shifted else labels).ne(IGNORE_INDEX).sum()
+        batch = batch.values()
+    return torch.tensor(next((len(value) for value in batch if torch.is_tensor(value)), 1))
 
 
 @contextmanager

@@ -44,6 +44,8 @@ def _distribution_fault(trainer: Trainer) -> str | None:
             f"{trainer.args.n_gpu} GPUs are visible to one process, which makes the Trainer use DataParallel. Start "
             "one process per GPU with `accelerate launch`, or show it a single one with CUDA_VISIBLE_DEVICES=0"
         )
+    if trainer.is_model_parallel:
+        return f"the model is split over several devices by its device map; load it whole and {use_ddp}"
     if trainer.is_deepspeed_enabled:
         return f"DeepSpeed {_STEPS_IN_BACKWARD}; {use_ddp}"
     if is_sagemaker_mp_enabled():
@@ -70,17 +72,22 @@ def _parallel_sizes(trainer: Trainer) -> dict[str, int]:
 
 def _optimizer_fault(trainer: Trainer) -> str | None:
     optim = str(getattr(trainer.args.optim, "value", trainer.args.optim))
-    given = type(trainer.optimizer).__name__
     if "layerwise" in optim:
         return f"optim={optim} {_STEPS_IN_BACKWARD}; take {optim.removesuffix('_layerwise')}"
-    if "lomo" in optim or "lomo" in given.lower():
-        return f"{optim if 'lomo' in optim else given} {_STEPS_IN_BACKWARD}; take adamw_torch or adafactor"
+    given_class = (getattr(trainer, "optimizer_cls_and_kwargs", None) or [type(trainer.optimizer)])[0]
+    for name in (optim, given_class.__name__):
+        if "lomo" in name.lower():
+            return f"{name} {_STEPS_IN_BACKWARD}; take adamw_torch or adafactor"
     return None
 
 
 def _sparse_fault(model: torch.nn.Module) -> str | None:
     for name, module in model.named_modules():
-        if isinstance(module, (torch.nn.Embedding, torch.nn.EmbeddingBag)) and module.sparse:
+        if (
+            isinstance(module, (torch.nn.Embedding, torch.nn.EmbeddingBag))
+            and module.sparse
+            and module.weight.requires_grad
+        ):
             return f"{name} has sparse gradients, and a perturbation needs dense ones; build it with sparse=False"
     return None
 

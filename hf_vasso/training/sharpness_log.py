@@ -14,13 +14,17 @@ class SharpnessLog:
     """
     Collects the results of the steps since the last log.
 
-    Keys: `sharpness/gap`, loss at w + eps minus loss at w, the mean over the steps that made both passes;
+    Keys: `sharpness/gap`, loss at w + eps minus loss at w, the mean over the steps that made both
+    passes and where it is finite;
     `sharpness/perturbation_norm` and `sharpness/cosine` (adversary to batch gradient), of the last measured step;
     `sharpness/skipped`, steps so far whose gradient at w was not finite; `sharpness/loss_at`, "perturbed" where the
     logged loss is the one at w + eps.
     """
 
     def __init__(self) -> None:
+        self._start()
+
+    def _start(self) -> None:
         self._gaps: list[Tensor] = []
         self._measured: dict[str, Tensor] = {}
         self._perturbed_loss = False
@@ -45,10 +49,13 @@ class SharpnessLog:
         """
         logs: dict[str, float | str] = {name: value.item() for name, value in self._measured.items()}
         if self._gaps:
-            logs["sharpness/gap"] = gather(torch.stack(self._gaps).mean()).mean().item()
+            gaps = torch.stack(self._gaps)
+            finite = torch.isfinite(gaps)  # as the Trainer leaves NaN out of its loss
+            total, count = gather(torch.stack([gaps.where(finite, 0.0).sum(), finite.sum()])[None]).sum(0).tolist()
+            logs["sharpness/gap"] = total / count if count else float("nan")
         if logs or skipped:
             logs["sharpness/skipped"] = skipped
         if self._perturbed_loss:
             logs["sharpness/loss_at"] = "perturbed"
-        self.__init__()
+        self._start()
         return logs

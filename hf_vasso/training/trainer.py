@@ -53,12 +53,16 @@ class SharpnessAwareMixin(_Base):
         self.sharpness_args = self.args if isinstance(self.args, SharpnessArguments) else SharpnessArguments()
         self._given_method = method
         self.method = self.sharpness_args.build_method(method)
+        if isinstance(method, str):
+            self.sharpness_args.method = method  # so that what records the arguments records the method that ran
         refuse_unsupported(self, self.sharpness_args.no_perturb)
         self._start_afresh()
 
     def sharpness_passes(self) -> dict[str, int]:
         """The passes over a micro-batch made so far by this rank, those before a resume included."""
-        passes = self._engine.passes if self._engine is not None else 0
+        resumed_at_the_end = self._engine is None and self._saved_state is not None
+        engine = self._current_engine() if resumed_at_the_end else self._engine
+        passes = engine.passes if engine is not None else 0
         return {"forward": passes, "backward": passes}
 
     def training_step(
@@ -85,7 +89,7 @@ class SharpnessAwareMixin(_Base):
             logger.warning(
                 "The gradient at w was not finite at step %d and did not enter the method's state; further ones are "
                 "counted in sharpness/skipped.",
-                self.state.global_step,
+                self.state.global_step + 1,
             )
         self._sharpness_log.add(result)
         return result.loss
@@ -105,10 +109,7 @@ class SharpnessAwareMixin(_Base):
     def _inner_training_loop(self, *args: Any, **kwargs: Any) -> Any:
         self.method = self.sharpness_args.build_method(self._given_method)  # a search may have changed the numbers
         self._start_afresh()
-        try:
-            return super()._inner_training_loop(*args, **kwargs)
-        finally:
-            self._held_inputs = []
+        return super()._inner_training_loop(*args, **kwargs)
 
     def _save_optimizer_and_scheduler(self, output_dir: str) -> None:
         super()._save_optimizer_and_scheduler(output_dir)
@@ -139,12 +140,10 @@ class SharpnessAwareMixin(_Base):
                 total_steps=self.state.max_steps,
                 scaler=self.accelerator.scaler,
                 buffers=model.buffers(),
-                rho_warmup_steps=self.sharpness_args.rho_warmup_steps,
-                rho_scheduler_type=self.sharpness_args.rho_scheduler_type,
-                no_perturb=self.sharpness_args.no_perturb,
-                same_dropout=self.sharpness_args.same_dropout,
                 seed=self.args.seed,
+                **self.sharpness_args.engine_options(),
             )
+            self._engine.steps = self.state.global_step  # resumed without a saved state, rho goes on where it was
             if self._saved_state is not None:
                 self._engine.load_state_dict(self._saved_state)
                 self._saved_state = None
@@ -152,12 +151,13 @@ class SharpnessAwareMixin(_Base):
 
     def _is_logging_step(self) -> bool:
         """Whether the Trainer will log at the end of the running step."""
+        step = self.state.global_step + 1
+        if step == 1 and self.args.logging_first_step:
+            return True
         if self.args.logging_strategy == IntervalStrategy.STEPS:
-            step = self.state.global_step + 1
-            return step % max(self.state.logging_steps, 1) == 0 or (step == 1 and self.args.logging_first_step)
-        return (
-            self.args.logging_strategy == IntervalStrategy.EPOCH and self.accelerator.gradient_state.end_of_dataloader
-        )
+            return step % max(self.state.logging_steps, 1) == 0
+        ends_epoch = self.accelerator.gradient_state.end_of_dataloader or step == self.state.max_steps
+        return self.args.logging_strategy == IntervalStrategy.EPOCH and ends_epoch
 
 
 class _TrainerPasses:

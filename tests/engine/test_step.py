@@ -254,9 +254,20 @@ class TestRadius:
         expected = [1, 0.8, 0.6, 0.4, 0.2, 0.0]
         assert expected == self.norms(rho_scheduler_type="learning_rate", lr_lambda=lambda step: 1 - step / 5)
 
+    def test_with_a_learning_rate_that_no_curve_sets(self):
+        model = two_layers()
+        optimizer = torch.optim.SGD(model.parameters(), lr=0.01)
+        step = SharpnessAwareStep(
+            SAM, model.named_parameters(), optimizer, total_steps=2, rho_scheduler_type="learning_rate"
+        )
+        optimizer.param_groups[0]["lr"] = 0.002  # as a scheduler for plateaus does
+        result = step.step([examples(0)], LossPasses(mean_square(model)), measure=True)
+        assert result.perturbation_norm.item() == pytest.approx(0.2 * 0.2)
+
     @pytest.mark.parametrize(
         ("numbers", "words"),
         [
+            ({"rho_warmup_steps": 2.5}, "rho_warmup_steps must be a whole number of steps or a share of them below 1"),
             (
                 {"rho_warmup_steps": -1},
                 "rho_warmup_steps is a count of steps or a share of them and must be at least 0",
@@ -286,9 +297,23 @@ class TestNoPerturb:
         assert list(engine.state_dict()["parts"]["direction"]["tensors"]) == ["2.weight"]
         assert all(parameter.grad is not None for parameter in model.parameters())
 
+    def test_a_step_without_a_gradient_to_perturb_goes_on(self):
+        model = two_layers()
+        engine = make(VASSO, model, no_perturb="^0")
+        result = engine.step([None], LossPasses(lambda _: model[0].weight.square().sum()), measure=True)
+        assert (result.skipped, result.perturbation_norm) == (False, None)
+        assert torch.equal(model[0].weight.grad, 2 * model[0].weight)
+
     @pytest.mark.parametrize(
         ("pattern", "words"),
-        [("(", "no_perturb must be a regular expression, got '('"), ("LayerNorm", "no_perturb matches no parameter")],
+        [
+            ("(", "no_perturb must be a regular expression, got '('"),
+            (
+                "LayerNorm",
+                "no_perturb matches no trainable parameter, got 'LayerNorm'; their names look like 0.weight",
+            ),
+            (".", "no_perturb matches every trainable parameter, got '.'"),
+        ],
     )
     def test_refusals(self, pattern, words):
         with pytest.raises(ValueError) as refusal:
@@ -301,7 +326,9 @@ class MeanOfBoth(Descent):
     keeps_clean = True
 
     def combine(self, context, state, clean, perturbed):
-        return clean if perturbed is None else [(c + p) / 2 for c, p in zip(clean, perturbed, strict=True)]
+        if clean is None or perturbed is None:
+            return clean or perturbed
+        return [(c + p) / 2 for c, p in zip(clean, perturbed, strict=True)]
 
 
 @dataclass(frozen=True)
@@ -361,6 +388,12 @@ class TestHandMadeParts:
             [examples(0, torch.float32)], LossPasses(mean_square(reference))
         )
         assert torch.equal(gradient, torch.cat([parameter.grad.flatten() for parameter in reference.parameters()]))
+
+    def test_descent_of_a_skipped_step_sees_no_clean_gradient(self):
+        model = two_layers()
+        engine = make(Method(rho=0.2, descent=MeanOfBoth()), model)
+        engine.step([examples(0)], FaultyPasses(model, 0, poison))
+        assert all(torch.isfinite(parameter.grad).all() for parameter in model.parameters())
 
     def test_clean_steps_feed_the_average(self):
         model = two_layers()

@@ -1,0 +1,89 @@
+"""Two processes end where one ends that takes their batches together, with the same bits on both."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from model_families import FAMILIES
+from tiny_training import LOGGED, PERTURBED, distance
+from two_processes import CAN_RESUME, CASES, NAN_AT, RESUMED_AT, train_case, train_with_nan
+
+pytestmark = pytest.mark.distributed
+
+SCRIPT = Path(__file__).with_name("two_processes.py")
+STEPS = 8
+GAPS = {"abs": max(2e-6, LOGGED["abs"])}  # a gap is the difference of two losses, in fp32 for language heads
+
+
+@pytest.fixture(scope="module")
+def ranks(tmp_path_factory):
+    """What both ranks ended with, from one start of two processes."""
+    folder = tmp_path_factory.mktemp("two-processes")
+    command = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2", str(SCRIPT), str(folder)]
+    finished = subprocess.run([sys.executable, *command], capture_output=True, text=True, timeout=280)
+    assert finished.returncode == 0, finished.stderr[-5000:]
+    return [torch.load(folder / f"rank-{rank}.pt") for rank in range(2)]
+
+
+def without_epoch(logs):
+    """The stock Trainer counts epochs in the micro-batches of the rank, of which one may have fewer."""
+    return [{key: value for key, value in entry.items() if key != "epoch"} for entry in logs]
+
+
+def test_there_are_two(ranks):
+    for results in ranks:
+        assert {result["num_processes"] for result in results.values()} == {2}
+        assert {result["wrapped_by"] for result in results.values()} == {"DistributedDataParallel"}
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_two_are_one(ranks, tmp_path, name):
+    two, one = ranks[0][name], train_case(name, tmp_path, num_processes=1)
+    assert one["num_processes"] == 1
+    assert distance(two["weights"], one["weights"]) <= FAMILIES[CASES[name].family].tolerance
+    for ours, theirs in zip(without_epoch(two["logs"]), without_epoch(one["logs"]), strict=True):
+        assert ours == pytest.approx(theirs, **(LOGGED | GAPS))
+    if CASES[name].arguments["method"] != "none":
+        unperturbed = "gpt2, none" if "gpt2" in name else "none"
+        assert distance(two["weights"], ranks[0][unperturbed]["weights"]) > PERTURBED
+
+
+def test_ranks_have_the_same_bits(ranks):
+    for name in ranks[0]:
+        assert distance(ranks[0][name]["weights"], ranks[1][name]["weights"]) == 0.0, name
+        logs = [without_epoch(results[name]["logs"]) for results in ranks]
+        for ours, theirs in zip(*logs, strict=True):
+            assert ours == pytest.approx(theirs, rel=0.0, abs=0.0, nan_ok=True), name
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_gradients_are_averaged_once_per_sweep(ranks, name):
+    """However many micro-batches a sweep has, unless accelerate is asked for more."""
+    case = CASES[name]
+    sweeps = STEPS if case.arguments["method"] == "none" else 2 * STEPS
+    per_sweep = case.micro_batches if case.accelerator else 1
+    assert ranks[0][name]["reductions"] == sweeps * per_sweep
+    assert ranks[0][name]["passes"]["forward"] == sweeps * case.micro_batches
+
+
+@pytest.mark.skipif(not CAN_RESUME, reason="transformers 4.57 cannot resume on several CPU processes")
+def test_resumed_is_straight(ranks):
+    for results in ranks:
+        straight, resumed = results["straight"], results["resumed"]
+        assert [entry["step"] for entry in resumed["logs"]] == list(range(1, STEPS + 1))
+        assert distance(straight["weights"], resumed["weights"]) == 0.0
+        assert straight["logs"] == resumed["logs"]
+        assert straight["passes"] == resumed["passes"]
+    assert 0 < RESUMED_AT < STEPS // 2
+
+
+def test_nan_on_one_rank(ranks, tmp_path):
+    """Both ranks go on along the last adversary, as one process does whose whole batch was lost."""
+    one = train_with_nan(tmp_path, num_processes=1)
+    skipped = [int(step >= NAN_AT) for step in range(STEPS)]
+    for results in ranks:
+        assert [entry["sharpness/skipped"] for entry in results["nan"]["logs"]] == skipped
+        assert distance(results["nan"]["weights"], one["weights"]) <= 1e-12
+        assert distance(results["nan"]["weights"], results["vasso"]["weights"]) > PERTURBED

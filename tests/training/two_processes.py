@@ -1,0 +1,159 @@
+"""
+Trainings that two processes and one must end alike; run by `test_two_processes.py` as
+
+    torchrun --standalone --nproc_per_node 2 two_processes.py FOLDER
+
+Each rank writes what it ended with to FOLDER/rank-<n>.pt.
+"""
+
+import copy
+import math
+import os
+import sys
+from dataclasses import dataclass, field
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from model_families import FAMILIES
+from observed_training import PassTrainer
+from tiny_training import TRANSFORMERS_4, Training, bert, build_trainer, numbers, run, sentences
+from torch.distributed.algorithms.ddp_comm_hooks.default_hooks import allreduce_hook
+from transformers import Trainer, TrainerCallback
+
+RESUMED_AT = 3
+CAN_RESUME = not TRANSFORMERS_4  # 4.57 loads the optimizer to "cpu:0", which torch refuses
+NAN_AT = 2
+
+
+@dataclass(frozen=True)
+class Case:
+    """
+    A training with 8 examples per step, of which each of two processes takes a half.
+
+    Args:
+        arguments: For `build_trainer`, on one process and on two.
+        micro_batches: Of each process and step.
+        family: Key of `FAMILIES`.
+        count: Number of examples. With 30, the last step of an epoch has 4 on one rank and 2 on the other.
+        accelerator: Entries of `accelerator_config`.
+    """
+
+    arguments: dict[str, Any]
+    micro_batches: int = 1
+    family: str = "bert"
+    count: int = 32
+    accelerator: dict[str, Any] = field(default_factory=dict)
+
+    def build(self, output_dir: Path, num_processes: int) -> Trainer:
+        family = FAMILIES[self.family]
+        batch_size = 8 // num_processes // self.micro_batches
+        return build_trainer(
+            output_dir,
+            family.model(),
+            family.data(self.count),
+            per_device_train_batch_size=batch_size,
+            gradient_accumulation_steps=self.micro_batches,
+            # No example is seen twice; a copy, since the Trainer writes into what it is given.
+            accelerator_config={"even_batches": False, **copy.deepcopy(self.accelerator)},
+            **family.options,
+            **self.arguments,
+        )
+
+
+CASES = {
+    "none": Case(numbers("none")),
+    "sam": Case(numbers("sam")),
+    "vasso": Case(numbers("vasso")),
+    "fsam": Case(numbers("fsam")),
+    "vasso-asam": Case(numbers("vasso-asam")),
+    "none, accumulation": Case(numbers("none"), micro_batches=2),
+    "vasso, accumulation": Case(numbers("vasso"), micro_batches=2),
+    "vasso, uneven": Case(numbers("vasso"), count=30),
+    "vasso, uneven, accumulation": Case(numbers("vasso"), micro_batches=2, count=30),
+    "vasso, no search for unused": Case(numbers("vasso") | {"ddp_find_unused_parameters": False}, micro_batches=2),
+    "gpt2, none": Case(numbers("none"), family="gpt2", count=30),
+    "gpt2, vasso": Case(numbers("vasso"), family="gpt2", count=30),
+    "gpt2, vasso, accumulation": Case(numbers("vasso"), micro_batches=2, family="gpt2", count=30),
+}
+if not TRANSFORMERS_4:  # 4.57 does not hand the setting on
+    sync_each = {"gradient_accumulation_kwargs": {"sync_each_batch": True}}
+    CASES["vasso, sync each batch"] = Case(numbers("vasso"), micro_batches=2, accelerator=sync_each)
+
+
+class ReductionCounter(TrainerCallback):
+    """Counts how often DDP averages the gradients; the tiny models fit into one of its buckets."""
+
+    def __init__(self, trainer: Trainer) -> None:
+        self.trainer = trainer
+        self.count = 0
+
+    def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        self.trainer.model_wrapped.register_comm_hook(None, self.reduce)
+
+    def reduce(self, group: dist.ProcessGroup, bucket: dist.GradBucket) -> torch.futures.Future[torch.Tensor]:
+        self.count += bucket.is_last()
+        return allreduce_hook(group, bucket)
+
+
+def ended(training: Training) -> dict[str, Any]:
+    return {
+        "weights": training.weights,
+        "logs": training.logs,
+        "num_processes": training.trainer.accelerator.num_processes,
+        "wrapped_by": type(training.trainer.model_wrapped).__name__,
+        "passes": training.trainer.sharpness_passes(),
+    }
+
+
+def train_case(name: str, output_dir: Path, num_processes: int) -> dict[str, Any]:
+    trainer = CASES[name].build(output_dir, num_processes)
+    if num_processes == 1:
+        return ended(run(trainer))
+    counter = ReductionCounter(trainer)
+    trainer.add_callback(counter)
+    return ended(run(trainer)) | {"reductions": counter.count}
+
+
+def train_and_resume(folder: Path) -> dict[str, Any]:
+    """With dropout and accumulation, straight to the end, and again from a checkpoint in the middle of an epoch."""
+    arguments = numbers("vasso") | {"per_device_train_batch_size": 2, "gradient_accumulation_steps": 2}
+    saving = {"save_strategy": "steps", "save_steps": 1}
+    straight = run(build_trainer(folder / "straight", bert(dropout=0.1), sentences(), **arguments, **saving))
+    checkpoint = str(folder / "straight" / f"checkpoint-{RESUMED_AT}")
+    resumed = run(build_trainer(folder / "resumed", bert(dropout=0.1), sentences(), **arguments), checkpoint)
+    return {"straight": ended(straight), "resumed": ended(resumed)}
+
+
+def train_with_nan(output_dir: Path, num_processes: int) -> dict[str, Any]:
+    """The loss at w of one step is not a number: on the only process, or on the second of two alone."""
+    trainer = build_trainer(
+        output_dir,
+        bert(),
+        sentences(),
+        trainer_class=PassTrainer,
+        per_device_train_batch_size=8 // num_processes,
+        **numbers("vasso"),
+    )
+    if trainer.accelerator.process_index == num_processes - 1:
+        trainer.disturb = {2 * NAN_AT: lambda loss: loss * math.nan}
+    return ended(run(trainer))
+
+
+def main(folder: Path) -> None:
+    dist.init_process_group("gloo", timeout=timedelta(seconds=60))  # who waits for the other in vain fails
+    results = {name: train_case(name, folder / name, num_processes=2) for name in CASES}
+    if CAN_RESUME:
+        results |= train_and_resume(folder)
+    results["nan"] = train_with_nan(folder / "nan", num_processes=2)
+    torch.save(results, folder / f"rank-{dist.get_rank()}.pt")
+    dist.barrier()
+    dist.destroy_process_group()
+    sys.stdout.flush()
+    os._exit(0)  # threads of gloo may abort a process that leaves in the ordinary way
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))
