@@ -3,9 +3,9 @@ Fine-tune on a GLUE task in a plain accelerate loop on `SharpnessAwareStep`, wit
 
     python glue_scripts/run_glue_no_trainer.py --config glue/rte-vasso --model_name_or_path bert-base-cased
 
-Reads the flags of `hf-vasso glue` about the task, the method, batches, whole epochs, the optimizer and clipping, and
-ends at the same weights. It evaluates once, keeps no checkpoints and leaves other flags aside. For a loop of your own,
-the lines that matter are `AcceleratePasses` and `engine.step`.
+Reads the flags of `hf-vasso glue` about the task, the method, batches, whole epochs, precision, the optimizer and
+clipping, and ends at the same weights. It evaluates once, keeps no checkpoints and leaves other flags aside. For a
+loop of your own, the lines that matter are `AcceleratePasses` and `engine.step`.
 """
 
 import sys
@@ -20,7 +20,7 @@ from accelerate.utils import DataLoaderConfiguration
 from torch.utils.data import DataLoader
 from transformers import DataCollatorWithPadding, EvalPrediction, Trainer, get_scheduler, set_seed
 
-from hf_vasso import SharpnessAwareStep
+from hf_vasso import SharpnessAwareStep, VassoTrainingArguments
 from hf_vasso.tasks.arguments import parse_glue_arguments
 from hf_vasso.tasks.data import load_task
 from hf_vasso.tasks.encoding import encode
@@ -32,8 +32,10 @@ from hf_vasso.tasks.model import load_model, load_tokenizer
 class AcceleratePasses:
     """One forward and backward pass in which a micro-batch counts by its share of the examples of the step."""
 
-    def __init__(self, accelerator: Accelerator, model: torch.nn.Module, examples: torch.Tensor) -> None:
-        self.accelerator, self.model, self.examples = accelerator, model, examples
+    def __init__(self, accelerator: Accelerator, model: torch.nn.Module, batches: list[Any]) -> None:
+        self.accelerator, self.model = accelerator, model
+        examples = torch.tensor(sum(len(batch["labels"]) for batch in batches), device=accelerator.device)
+        self.examples: Any = accelerator.reduce(examples)
 
     def backward(self, batch: dict[str, torch.Tensor], sync: bool) -> torch.Tensor:
         divisor = self.examples / (len(batch["labels"]) * self.accelerator.num_processes)
@@ -43,32 +45,10 @@ class AcceleratePasses:
         return loss.detach()
 
 
-def optimizer_steps(batches: Iterator[Any], accumulation: int) -> Iterator[list[Any]]:
-    """The micro-batches of each optimizer step."""
-    while step := list(islice(batches, accumulation)):
-        yield step
-
-
-def main(arguments: list[str]) -> dict[str, float]:
-    glue, training = parse_glue_arguments(arguments)
-    task = get_task(glue.task_name)
-    accelerator = Accelerator(
-        cpu=training.use_cpu, dataloader_config=DataLoaderConfiguration(use_seedable_sampler=True)
-    )
-    set_seed(training.seed)
-    model, tokenizer = load_model(glue, task), load_tokenizer(glue)
-    order = label_order(model.config, task)
-    split = task.validation_splits[0]
-    data = encode(load_task(task, glue.data_dir, ["train", split]).splits, task, tokenizer, glue, order)
-
-    collate = DataCollatorWithPadding(tokenizer)
-    loader = DataLoader(
-        data["train"],  # pyright: ignore[reportArgumentType]
-        training.per_device_train_batch_size,
-        shuffle=True,
-        collate_fn=collate,
-    )
-    eval_loader = DataLoader(data[split], training.per_device_eval_batch_size, collate_fn=collate)  # pyright: ignore[reportArgumentType]
+def train(
+    accelerator: Accelerator, model: torch.nn.Module, loader: DataLoader, training: VassoTrainingArguments
+) -> Any:
+    """Train, and return the model as accelerate wrapped it."""
     decayed = [p for p in model.parameters() if p.ndim > 1]
     others = [p for p in model.parameters() if p.ndim <= 1]
     optimizer_class, options = Trainer.get_optimizer_cls_and_kwargs(training)
@@ -76,49 +56,80 @@ def main(arguments: list[str]) -> dict[str, float]:
         [{"params": decayed, "weight_decay": training.weight_decay}, {"params": others, "weight_decay": 0.0}],
         **options,
     )
-    model, optimizer, loader, eval_loader = accelerator.prepare(model, optimizer, loader, eval_loader)
-    steps_per_epoch = -(-len(loader) // training.gradient_accumulation_steps)
-    total_steps = int(training.num_train_epochs) * steps_per_epoch
-    scheduler = get_scheduler(
-        training.lr_scheduler_type, optimizer, training.get_warmup_steps(total_steps), total_steps
-    )
+    model, optimizer, batches = accelerator.prepare(model, optimizer, loader)
+    epochs, accumulation = int(training.num_train_epochs), training.gradient_accumulation_steps
+    total_steps = epochs * -(-len(batches) // accumulation)
+    warmup = training.get_warmup_steps(total_steps)
+    scheduler = get_scheduler(training.lr_scheduler_type, optimizer, warmup, total_steps)
+    unwrapped = accelerator.unwrap_model(model)
     engine = SharpnessAwareStep(
         training.build_method(),
-        accelerator.unwrap_model(model).named_parameters(),
+        unwrapped.named_parameters(),
         optimizer,
         total_steps=total_steps,
         scaler=accelerator.scaler,
-        rho_warmup_steps=training.rho_warmup_steps,
-        rho_scheduler_type=training.rho_scheduler_type,
-        no_perturb=training.no_perturb,
-        same_dropout=training.same_dropout,
+        buffers=unwrapped.buffers(),
         seed=training.seed,
+        **training.engine_options(),
     )
-
     set_seed(training.seed)
-    for epoch in range(int(training.num_train_epochs)):
-        model.train()
-        loader.set_epoch(epoch)
-        for batches in optimizer_steps(iter(loader), training.gradient_accumulation_steps):
-            examples = torch.tensor(sum(len(batch["labels"]) for batch in batches), device=accelerator.device)
-            passes = AcceleratePasses(accelerator, model, accelerator.reduce(examples))  # pyright: ignore[reportArgumentType]
-            engine.step(batches, passes)  # leaves the gradient in p.grad
-            accelerator.clip_grad_norm_(model.parameters(), training.max_grad_norm)
+    model.train()
+    for epoch in range(epochs):
+        batches.set_epoch(epoch)
+        for micro_batches in optimizer_steps(iter(batches), accumulation):
+            engine.step(
+                micro_batches, AcceleratePasses(accelerator, model, micro_batches)
+            )  # the gradient is in p.grad
+            if training.max_grad_norm > 0:
+                accelerator.clip_grad_norm_(model.parameters(), training.max_grad_norm)
             optimizer.step()
-            scheduler.step()
+            if not accelerator.optimizer_step_was_skipped:
+                scheduler.step()
             optimizer.zero_grad()
+    return model
 
+
+def optimizer_steps(batches: Iterator[Any], accumulation: int) -> Iterator[list[Any]]:
+    """The micro-batches of each optimizer step."""
+    while step := list(islice(batches, accumulation)):
+        yield step
+
+
+def predict(accelerator: Accelerator, model: torch.nn.Module, loader: DataLoader) -> EvalPrediction:
+    """Logits and labels of every example, once, on every process."""
     model.eval()
     outputs = []
-    for batch in eval_loader:
+    for batch in accelerator.prepare(loader):
         with torch.no_grad():
             logits = model(**batch).logits
         outputs.append(accelerator.gather_for_metrics((logits, batch["labels"])))
     logits, labels = (torch.cat(parts).cpu().numpy() for parts in zip(*outputs, strict=True))
-    metrics = ordered_metrics(task, order)(EvalPrediction(logits, labels))
+    return EvalPrediction(logits, labels)
+
+
+def main(arguments: list[str]) -> dict[str, float]:
+    glue, training = parse_glue_arguments(arguments)
+    if training.max_steps > 0 or training.num_train_epochs != int(training.num_train_epochs):
+        sys.exit("this loop trains whole epochs: give --num_train_epochs as a whole number, and no --max_steps")
+    accelerator = Accelerator(
+        cpu=training.use_cpu,
+        mixed_precision="bf16" if training.bf16 else "fp16" if training.fp16 else "no",
+        dataloader_config=DataLoaderConfiguration(use_seedable_sampler=True),
+    )
+    set_seed(training.seed)
+    task = get_task(glue.task_name)
+    model, tokenizer = load_model(glue, task), load_tokenizer(glue)
+    order = label_order(model.config, task)
+    validation = task.validation_splits[0]
+    splits: Any = encode(load_task(task, glue.data_dir, ["train", validation]).splits, task, tokenizer, glue, order)
+    collate = DataCollatorWithPadding(tokenizer)
+    loader = DataLoader(splits["train"], training.per_device_train_batch_size, shuffle=True, collate_fn=collate)
+    trained = train(accelerator, model, loader, training)
+    eval_loader = DataLoader(splits[validation], training.per_device_eval_batch_size, collate_fn=collate)
+    metrics = ordered_metrics(task, order)(predict(accelerator, trained, eval_loader))
     accelerator.print(metrics)
     if accelerator.is_main_process:
-        accelerator.unwrap_model(model).save_pretrained(training.output_dir)
+        accelerator.unwrap_model(trained).save_pretrained(training.output_dir)
     return metrics
 
 

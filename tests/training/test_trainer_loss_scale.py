@@ -88,6 +88,35 @@ def test_subclass_with_its_own_loss(train, trainer_class):
     assert_split_is_whole(train, bert, sentences(27), trainer_class=trainer_class)
 
 
+def test_rho_zero_is_none_with_a_loss_of_ones_own(train):
+    options = {"trainer_class": OwnLossTrainer, **SPLIT}
+    none = train(bert(dropout=0.1), sentences(27), method="none", **options)
+    zero = train(bert(dropout=0.1), sentences(27), method="vasso", rho=0.0, **options)
+    positive = train(bert(dropout=0.1), sentences(27), **numbers("vasso"), **options)
+    assert distance(none.weights, zero.weights) == 0.0
+    assert distance(none.weights, positive.weights) > PERTURBED
+
+
+class TupleTrainer(VassoTrainer):
+    """Batches are tuples of inputs and labels, as a collator of one's own may make them."""
+
+    def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None):
+        tokens, labels = inputs
+        return cross_entropy(model(input_ids=tokens).logits, labels)
+
+    def floating_point_ops(self, inputs):
+        return 0
+
+
+def test_batches_that_are_tuples(train):
+    def collate(examples):
+        tokens = torch.stack([example["input_ids"] for example in examples])
+        return tokens, torch.tensor([example["labels"] for example in examples])
+
+    trainer_options = {"data_collator": collate}
+    assert_split_is_whole(train, bert, sentences(27), trainer_class=TupleTrainer, trainer_options=trainer_options)
+
+
 def test_label_smoothing(train):
     assert_split_is_whole(train, bert, sentences(27), label_smoothing_factor=0.2)
 

@@ -60,6 +60,14 @@ def given_lomo(trainer):
     trainer.optimizer = Lomo(trainer.model.parameters(), lr=0.1)
 
 
+def given_the_class_of_lomo(trainer):
+    trainer.optimizer_cls_and_kwargs = (Lomo, {})
+
+
+def split_over_devices(trainer):
+    trainer.is_model_parallel = True
+
+
 @pytest.mark.parametrize(
     ("pretend", "words"),
     [
@@ -86,6 +94,11 @@ def given_lomo(trainer):
         ),
         (apex, "apex scales the loss out of sight; use the mixed precision of torch (`--fp16` or `--bf16`)"),
         (given_lomo, f"Lomo {STEPS_IN_BACKWARD}take adamw_torch or adafactor"),
+        (given_the_class_of_lomo, f"Lomo {STEPS_IN_BACKWARD}take adamw_torch or adafactor"),
+        (
+            split_over_devices,
+            f"the model is split over several devices by its device map; load it whole and {USE_DDP}",
+        ),
     ],
 )
 def test_hardware_and_libraries_that_are_not_here(build, pretend, words):
@@ -125,8 +138,15 @@ def test_sparse_gradients(build):
     )
 
 
+def test_frozen_embeddings_may_be_sparse(build):
+    model = bert()
+    model.bert.embeddings.word_embeddings = nn.Embedding(32, 16, sparse=True).requires_grad_(False)
+    build(model, sentences())
+
+
 def test_no_perturb_that_matches_nothing(build):
-    with pytest.raises(ValueError, match="no_perturb matches no trainable parameter, got 'lm_head'; their names look like bert"):
+    words = "no_perturb matches no trainable parameter, got 'lm_head'; their names look like bert"
+    with pytest.raises(ValueError, match=words):
         build(bert(), sentences(), no_perturb="lm_head")
 
 

@@ -95,6 +95,13 @@ class TestRefused:
                 {"rho": 0.1, "method_args": {"rho": 0.2}},
                 "rho stands in the arguments and in method_args, got 0.1 and 0.2: give it once",
             ),
+            (
+                {"method": "none", "rho_warmup_steps": 0.1},
+                "method 'none' perturbs nothing and does not use rho_warmup_steps, got 0.1: leave it out, or choose "
+                "another method",
+            ),
+            ({"method": "none", "no_perturb": "bias"}, "method 'none' perturbs nothing and does not use no_perturb"),
+            ({"rho_warmup_steps": 1.5}, "rho_warmup_steps must be a whole number of steps or a share of them below 1"),
         ],
     )
     def test_words(self, given, words):
@@ -117,6 +124,7 @@ class TestMethodOfTheTrainer:
     def test_a_name(self, build):
         trainer = build(bert(), sentences(), method="vasso", rho=0.2, trainer_options={"method": "sam"})
         assert trainer.method == get_method("sam", rho=0.2)
+        assert trainer.args.method == "sam"  # what integrations record
 
     def test_a_method(self, train):
         by_parts = Method(direction=MovingAverage(theta=0.4), rho=0.3)

@@ -8,7 +8,7 @@ import pytest
 import torch
 from model_families import FAMILIES
 from tiny_training import LOGGED, PERTURBED, distance
-from two_processes import CAN_RESUME, CASES, NAN_AT, RESUMED_AT, train_case, train_with_nan
+from two_processes import CAN_RESUME, CASES, NAN_AT, RESUMED_AT, evaluate, train_case, train_with_nan
 
 pytestmark = pytest.mark.distributed
 
@@ -18,13 +18,19 @@ GAPS = {"abs": max(2e-6, LOGGED["abs"])}  # a gap is the difference of two losse
 
 
 @pytest.fixture(scope="module")
-def ranks(tmp_path_factory):
-    """What both ranks ended with, from one start of two processes."""
+def saved(tmp_path_factory):
+    """What both ranks wrote, from one start of two processes."""
     folder = tmp_path_factory.mktemp("two-processes")
     command = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2", str(SCRIPT), str(folder)]
     finished = subprocess.run([sys.executable, *command], capture_output=True, text=True, timeout=280)
     assert finished.returncode == 0, finished.stderr[-5000:]
     return [torch.load(folder / f"rank-{rank}.pt") for rank in range(2)]
+
+
+@pytest.fixture(scope="module")
+def ranks(saved):
+    """What the trainings of both ranks ended with."""
+    return [results["trained"] for results in saved]
 
 
 def without_epoch(logs):
@@ -87,3 +93,8 @@ def test_nan_on_one_rank(ranks, tmp_path):
         assert [entry["sharpness/skipped"] for entry in results["nan"]["logs"]] == skipped
         assert distance(results["nan"]["weights"], one["weights"]) <= 1e-12
         assert distance(results["nan"]["weights"], results["vasso"]["weights"]) > PERTURBED
+
+
+def test_evaluation_loss_does_not_grow_with_the_processes(saved, tmp_path):
+    one = evaluate(tmp_path, num_processes=1)
+    assert [results["eval_loss"] for results in saved] == pytest.approx([one, one], **LOGGED)

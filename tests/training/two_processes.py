@@ -127,6 +127,13 @@ def train_and_resume(folder: Path) -> dict[str, Any]:
     return {"straight": ended(straight), "resumed": ended(resumed)}
 
 
+def evaluate(output_dir: Path, num_processes: int) -> float:
+    """The evaluation loss of a model that has not trained."""
+    batch_size = {"per_device_eval_batch_size": 8 // num_processes}
+    trainer = build_trainer(output_dir, bert(), sentences(), **numbers("vasso"), **batch_size)
+    return trainer.evaluate(sentences(24))["eval_loss"]
+
+
 def train_with_nan(output_dir: Path, num_processes: int) -> dict[str, Any]:
     """The loss at w of one step is not a number: on the only process, or on the second of two alone."""
     trainer = build_trainer(
@@ -148,7 +155,8 @@ def main(folder: Path) -> None:
     if CAN_RESUME:
         results |= train_and_resume(folder)
     results["nan"] = train_with_nan(folder / "nan", num_processes=2)
-    torch.save(results, folder / f"rank-{dist.get_rank()}.pt")
+    evaluated = evaluate(folder / "evaluated", num_processes=2)
+    torch.save({"trained": results, "eval_loss": evaluated}, folder / f"rank-{dist.get_rank()}.pt")
     dist.barrier()
     dist.destroy_process_group()
     sys.stdout.flush()
