@@ -10,7 +10,6 @@ One optimizer step of a sharpness-aware method, for any training loop.
 The engine asks a `Method` its four questions and knows none by name.
 """
 
-import logging
 from collections.abc import Iterable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
@@ -22,14 +21,13 @@ from torch import Tensor
 
 from hf_vasso.engine import tensors
 from hf_vasso.engine.parameters import Parameters, PerParameter, counted_once
+from hf_vasso.engine.part_state import load_parts, save_parts
 from hf_vasso.engine.passes import Passes, StepResult
 from hf_vasso.engine.random_state import RandomState, aside
 from hf_vasso.engine.rho import RhoSchedule
 from hf_vasso.methods.base import NORM_FLOOR, Context, Descent, Direction, Method, PassesOfStep, Schedule
 
 __all__ = ["SharpnessAwareStep"]
-
-logger = logging.getLogger(__name__)
 
 
 @dataclass
@@ -152,21 +150,12 @@ class SharpnessAwareStep:
         Returns:
             Numbers, strings and whole tensors on the CPU, which `torch.load(..., weights_only=True)` reads.
         """
-        known = self._parameters.by_name
-        parts = {}
-        for question, part in self.method.parts.items():
-            state = self._state[question]
-            parts[question] = {
-                "part": type(part).__name__,
-                "tensors": {n: tensors.full(t, known[n]) for n, t in state.items() if n in known},
-                "others": {name: value for name, value in state.items() if name not in known},
-            }
         return {
             "steps": self.steps,
             "passes": self.passes,
             "skipped_steps": self.skipped_steps,
             "generator": self._generator.get_state(),
-            "parts": parts,
+            "parts": save_parts(self.method.parts, self._state, self._parameters.by_name),
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -177,27 +166,9 @@ class SharpnessAwareStep:
             state: What `state_dict` returned.
 
         Raises:
-            ValueError: If the state names a parameter that the model does not have.
+            ValueError: If the state belongs to another model.
         """
-        known = self._parameters.by_name
-        for question, part in self.method.parts.items():
-            saved = state["parts"].get(question, {"part": "nothing", "tensors": {}, "others": {}})
-            if saved["part"] != type(part).__name__:
-                logger.warning(
-                    "The saved %s is %s, the method's is %s: it starts afresh.",
-                    question,
-                    saved["part"],
-                    type(part).__name__,
-                )
-                continue
-            unknown = [name for name in saved["tensors"] if name not in known]
-            if unknown:
-                raise ValueError(
-                    f"the saved {question} holds parameters that the model does not have ({', '.join(unknown[:3])}): "
-                    "it belongs to another model"
-                )
-            placed = {n: tensors.place_like(t, known[n]) for n, t in saved["tensors"].items()}
-            self._state[question] = placed | saved["others"]
+        self._state = load_parts(self.method.parts, state["parts"], self._parameters.by_name)
         self.steps = state["steps"]
         self.passes = state["passes"]
         self.skipped_steps = state["skipped_steps"]
