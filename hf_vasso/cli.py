@@ -2,6 +2,7 @@
 
 import os
 import sys
+import time
 from collections.abc import Sequence
 from importlib import import_module
 
@@ -17,6 +18,8 @@ _COMMANDS = {
     "glue": ("hf_vasso.tasks.run_glue", "fine-tune a model on a GLUE task and evaluate it"),
     "methods": ("hf_vasso.methods.listing", "list the methods with their numbers, cost and papers"),
 }
+
+_PATIENCE_SECONDS = 5.0
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -41,12 +44,24 @@ def main(arguments: Sequence[str] | None = None) -> int:
             raise UserError(unknown_name("command", command, _COMMANDS))
         return import_module(_COMMANDS[command][0]).main(words)
     except UserError as error:
-        if os.environ.get("RANK", "0") == "0":  # of several processes that all say the same, one is enough
-            print(f"hf-vasso: {error}", file=sys.stderr)
+        _tell(error)
         return 2
     except KeyboardInterrupt:
         print("hf-vasso: interrupted", file=sys.stderr)
         return 130
+
+
+def _tell(error: UserError) -> None:
+    """
+    Print a mistake, once where each of several processes makes it.
+
+    A launcher ends the other processes when one has failed. So if rank 0 fails too, those above it do not live to
+    repeat what it says, and what one of them says was its own.
+    """
+    rank = int(os.environ.get("RANK", "0"))
+    if rank > 0:
+        time.sleep(_PATIENCE_SECONDS)
+    print(f"hf-vasso: {f'rank {rank}: ' if rank > 0 else ''}{error}", file=sys.stderr)
 
 
 def _help() -> str:

@@ -1,11 +1,13 @@
 """The command line as a user meets it: help, mistakes, the list of methods."""
 
 import json
+import re
 
 import pytest
 
 from hf_vasso.cli import main
 from hf_vasso.methods import METHODS
+from hf_vasso.methods.listing import list_methods
 
 
 @pytest.mark.parametrize("words", [[], ["-h"], ["--help"]])
@@ -22,10 +24,13 @@ def test_a_mistyped_command(capsys):
     assert error == "hf-vasso: unknown command 'glu', did you mean 'glue'? Known: demo, glue, methods\n"
 
 
-def test_only_the_first_process_speaks(capsys, monkeypatch):
+def test_other_processes_wait_for_the_first_to_speak_and_then_say_who_they_are(capsys, monkeypatch):
+    waited = []
+    monkeypatch.setattr("hf_vasso.cli.time.sleep", waited.append)
     monkeypatch.setenv("RANK", "1")
     assert main(["glu"]) == 2
-    assert capsys.readouterr().err == ""
+    assert capsys.readouterr().err.startswith("hf-vasso: rank 1: unknown command 'glu'")
+    assert waited == [5.0]
 
 
 def test_ctrl_c_outside_training(monkeypatch):
@@ -40,8 +45,10 @@ def test_methods(capsys):
     assert main(["methods"]) == 0
     shown = capsys.readouterr().out
     assert (
-        "vasso  (rho 0.05, theta 0.4)\n    VASSO: SAM along a moving average of the gradients.\n    https://" in shown
+        "vasso  (rho 0.05, theta 0.4)\n    VASSO: SAM along a moving average of the gradients.\n    Cost: two passes"
+        in shown
     )
+    assert "with the checkpoint).\n    https://arxiv.org/abs/2509.02433" in shown
     assert "none  (no numbers)" in shown
 
 
@@ -53,3 +60,9 @@ def test_methods_as_json(capsys):
     assert vasso["numbers"] == {"rho": 0.05, "theta": 0.4}
     assert vasso["paper"].startswith("https://arxiv.org/")
     assert all(method["description"].endswith(".") for method in listing)
+
+
+@pytest.mark.parametrize("method", list_methods(), ids=lambda method: method["name"])
+def test_every_method_states_its_cost(method):
+    assert re.fullmatch(r"Cost: (one|two) pass(es)? per step.*\.", method["cost"])
+    assert "\n" not in method["cost"]

@@ -141,3 +141,7 @@ def test_command_of_the_installed_wheel(wheel, tmp_path):
     assert "hf-vasso" in run(command, "--help", **outside)
     methods = run(command, "methods", **outside)
     assert all(name in methods for name in hf_vasso.METHODS)
+    plan = run(
+        *(command, "glue", "--config", "glue/rte", "--model_name_or_path", "x", "--dry_run", "--use_cpu"), **outside
+    )
+    assert "training examples  2490" in plan

@@ -1,4 +1,4 @@
-"""List the methods, with what each is, its numbers and its paper: what `hf-vasso methods` does."""
+"""List the methods, with what each is, its numbers, its cost and its paper: what `hf-vasso methods` does."""
 
 import inspect
 import json
@@ -34,16 +34,19 @@ def list_methods() -> list[dict[str, Any]]:
     Describe every entry of `METHODS`.
 
     Returns:
-        Per method its "name", "numbers" (name to default), "description" and "paper" (a URL or None).
+        Per method its "name", "numbers" (name to default), "description", "cost" (in passes and memory) and "paper"
+        (a URL or None).
     """
     listing = []
     for name, preset in METHODS.items():
         paper = preset().paper
+        card = inspect.getdoc(preset) or ""
         listing.append(
             {
                 "name": name,
                 "numbers": {key: number.default for key, number in inspect.signature(preset).parameters.items()},
-                "description": _first_paragraph(inspect.getdoc(preset) or ""),
+                "description": _paragraph(card),
+                "cost": _paragraph(card, "Cost: "),
                 "paper": paper.url if paper else None,
             }
         )
@@ -52,9 +55,11 @@ def list_methods() -> list[dict[str, Any]]:
 
 def _describe(method: dict[str, Any]) -> str:
     numbers = ", ".join(f"{name} {default:g}" for name, default in method["numbers"].items())
-    lines = [f"{method['name']}  ({numbers or 'no numbers'})", method["description"], method["paper"]]
+    lines = [f"{method['name']}  ({numbers or 'no numbers'})", method["description"], method["cost"], method["paper"]]
     return "\n    ".join(line for line in lines if line)
 
 
-def _first_paragraph(text: str) -> str:
-    return " ".join(text.split("\n\n")[0].split())
+def _paragraph(card: str, beginning: str = "") -> str:
+    """The first paragraph that begins so, on one line; empty where there is none."""
+    paragraphs = (" ".join(paragraph.split()) for paragraph in card.split("\n\n"))
+    return next((paragraph for paragraph in paragraphs if paragraph.startswith(beginning)), "")

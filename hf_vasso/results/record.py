@@ -48,7 +48,9 @@ class Record:
         train_examples: Examples trained on.
         data: "source", and the "fingerprint" of the loaded splits.
         cost: "train_seconds" (wall clock inside training, over all interruptions), "seconds_per_step",
-            "forward_passes" and "backward_passes" (micro-batches per process), "steps", "peak_memory_bytes".
+            "forward_passes" and "backward_passes" (micro-batches per process), "steps", "peak_memory_bytes" (since the
+            training began or was continued: the GPU's tensors, without one the whole process; where the system cannot
+            start that anew, as on macOS, since the process began).
         arguments: The flags that change the training or its evaluation.
         environment: "device", "packages" and "commit".
         status: "finished".

@@ -1,7 +1,7 @@
 """The flags of `hf-vasso glue`: those of the Transformers example beside those of `VassoTrainingArguments`."""
 
 import os
-from argparse import SUPPRESS, ArgumentParser, Namespace
+from argparse import SUPPRESS, Namespace
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from difflib import get_close_matches
@@ -14,7 +14,14 @@ from hf_vasso.tasks.glue import TASKS, get_task
 from hf_vasso.tasks.recipes import recipe_arguments
 from hf_vasso.training.arguments import VassoTrainingArguments
 
-__all__ = ["GlueArguments", "base_name", "parse_glue_arguments", "result_arguments", "with_base_names"]
+__all__ = [
+    "GlueArguments",
+    "base_name",
+    "binding_arguments",
+    "parse_glue_arguments",
+    "result_arguments",
+    "with_base_names",
+]
 
 # Flags that change neither the training nor its evaluation, so that a repeated command may change them. Evaluation
 # during training is not among them: it decides which checkpoint is the best one and a plateau's learning rate.
@@ -55,6 +62,10 @@ _FREE = {
     "token",
     "torch_empty_cache_steps",
 }
+# Checkpoints are free too, unless the best of them becomes the model.
+_CHECKPOINTS = {"save_steps", "save_strategy"}
+# Flags of the Transformers example for data of one's own.
+_INSTEAD_OF_DATA_DIR = {"dataset_name", "test_file", "train_file", "validation_file"}
 _PATHS = ("config_name", "data_dir", "model_name_or_path", "tokenizer_name")
 
 
@@ -62,6 +73,10 @@ _PATHS = ("config_name", "data_dir", "model_name_or_path", "tokenizer_name")
 class GlueArguments:
     """
     The task, its data and the model; names as in the Transformers example `run_glue.py`.
+
+    Of the example's flags these are left out: `--train_file`, `--validation_file`, `--test_file`, `--dataset_name` and
+    `--dataset_config_name`, as `--data_dir` takes data of one's own; `--overwrite_cache`, as a cached tokenisation is
+    used only where data and flags are the same; `--use_fast_tokenizer`, as Transformers chooses.
 
     Raises:
         ValueError: The task is unknown, no model is named, or a number is out of its range.
@@ -182,7 +197,7 @@ def parse_glue_arguments(arguments: Sequence[str]) -> tuple[GlueArguments, Vasso
 
 def result_arguments(glue: GlueArguments, training: VassoTrainingArguments) -> dict[str, Any]:
     """
-    The flags that change the training or its evaluation: a run can be continued only with the same ones.
+    The flags that change the training, its evaluation or its predictions.
 
     Args:
         glue: The task, data and model.
@@ -193,11 +208,32 @@ def result_arguments(glue: GlueArguments, training: VassoTrainingArguments) -> d
         absolute paths; "num_processes" is the number of processes.
     """
     flags = {**vars(glue), **training.to_dict(), **training.build_method().numbers}
-    kept = {name: value for name, value in flags.items() if name not in _FREE and not name.startswith(_FREE_PREFIXES)}
+    always = _CHECKPOINTS if training.load_best_model_at_end else set()
+    kept = {
+        name: value
+        for name, value in flags.items()
+        if name in always or not (name in _FREE or name.startswith(_FREE_PREFIXES))
+    }
     for name in _PATHS:
         if kept[name] is not None and os.path.exists(kept[name]):
             kept[name] = os.path.realpath(kept[name])
     return {**kept, "num_processes": training.world_size}
+
+
+def binding_arguments(glue: GlueArguments, training: VassoTrainingArguments) -> dict[str, Any]:
+    """
+    The flags that change the training: a run can be continued only with the same ones.
+
+    Args:
+        glue: The task, data and model.
+        training: The training's flags.
+
+    Returns:
+        Those of `result_arguments` without the limits of what is evaluated and predicted after the training. What is
+        evaluated during the training may decide about it.
+    """
+    free = {"max_predict_samples"} if training.eval_strategy != "no" else {"max_predict_samples", "max_eval_samples"}
+    return {name: value for name, value in result_arguments(glue, training).items() if name not in free}
 
 
 def with_base_names(arguments: dict[str, Any]) -> dict[str, Any]:
@@ -211,7 +247,7 @@ def base_name(name_or_path: str) -> str:
 
 
 def _recipe(arguments: Sequence[str]) -> list[str]:
-    parser = ArgumentParser(add_help=False, allow_abbrev=False, argument_default=SUPPRESS)
+    parser = _Parser(prog="hf-vasso glue", add_help=False, allow_abbrev=False, argument_default=SUPPRESS)
     parser.add_argument("--config")
     given, _ = parser.parse_known_args(arguments)
     return recipe_arguments(given.config) if "config" in given else []
@@ -223,6 +259,8 @@ def _unknown_flag(unknown: Sequence[str], known: Iterable[str]) -> str:
     if not flags:
         return f"unexpected {unknown[0]!r}; flags begin with --, `hf-vasso glue --help` lists them"
     name = flags[0].removeprefix("--").split("=")[0]
+    if name in _INSTEAD_OF_DATA_DIR:
+        return f"unknown flag --{name}; pass --data_dir with a folder that holds one file per split, <task>/<split>"
     nearest = get_close_matches(name.replace("-", "_"), known, n=1)
     hint = f", did you mean --{nearest[0]}?" if nearest else "."
     return f"unknown flag --{name}{hint} `hf-vasso glue --help` lists all flags"

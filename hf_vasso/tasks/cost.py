@@ -3,6 +3,8 @@
 import resource
 import sys
 import time
+from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -43,8 +45,7 @@ class TrainingClock(TrainerCallback, ExportableState):
         kept = callbacks.setdefault(type(self).__name__, self.state())
         self.seconds = kept["attributes"]["seconds"]
         self._started = time.perf_counter()
-        if args.device.type == "cuda":
-            torch.cuda.reset_peak_memory_stats(args.device)  # of an earlier run in this process
+        _reset_peak_memory(args.device)  # of an earlier run in this process
 
     def on_train_end(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
@@ -76,12 +77,20 @@ def training_cost(trainer: VassoTrainer, clock: TrainingClock) -> dict[str, floa
     steps = trainer.state.global_step
     return {
         "train_seconds": clock.seconds,
-        "seconds_per_step": clock.seconds / steps,
+        "seconds_per_step": clock.seconds / steps if steps else 0.0,
         "forward_passes": passes["forward"],
         "backward_passes": passes["backward"],
         "steps": steps,
         "peak_memory_bytes": _peak_memory_bytes(trainer),
     }
+
+
+def _reset_peak_memory(device: torch.device) -> None:
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device)
+        return
+    with suppress(OSError):  # only Linux can: 5 is the peak of the resident set
+        Path("/proc/self/clear_refs").write_text("5")
 
 
 def _peak_memory_bytes(trainer: Trainer) -> int:

@@ -2,7 +2,7 @@
 
 from argparse import ArgumentParser
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import fmean
 
@@ -59,7 +59,7 @@ def main(arguments: Sequence[str]) -> int:
         The exit status.
 
     Raises:
-        UserError: The output folder holds something else.
+        UserError: The output folder holds something else, or the label noise is out of its range.
         SystemExit: A signal interrupted the training; the status is 130 or 143.
     """
     parser = ArgumentParser(
@@ -70,7 +70,14 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument(
         "--output_dir", default="runs/demo", help="folder for data, model and runs (default: %(default)s)"
     )
-    records = run_demo(Path(parser.parse_args(arguments).output_dir), DemoSize())
+    parser.add_argument(
+        "--label_noise",
+        type=float,
+        default=DemoSize.label_noise,
+        help="share of training sentences with the wrong label, in [0, 0.5) (default: %(default)s)",
+    )
+    given = parser.parse_args(arguments)
+    records = run_demo(Path(given.output_dir), replace(DemoSize(), label_noise=given.label_noise))
     print(comparison(records))
     return 0
 
@@ -80,25 +87,28 @@ def run_demo(output_dir: Path, size: DemoSize) -> list[Record]:
     Make the task and the model, and run each method on each seed, as far as that is not done yet.
 
     Args:
-        output_dir: It gets `data`, `small-bert` and `agreement/small-bert/<method>/seed-<n>`.
+        output_dir: It gets a folder `label-noise-<share>`, and that one `data`, `small-bert` and
+            `agreement/small-bert/<method>/seed-<n>`.
         size: How large all that is.
 
     Returns:
         The records, method by method.
 
     Raises:
-        UserError: The output folder holds something else.
+        UserError: The output folder holds something else, or the label noise is out of its range.
         SystemExit: A signal interrupted the training; the status is 130 or 143.
     """
     # The matrices are so small that a second thread costs more than it brings; and sums have one order everywhere.
     torch.set_num_threads(1)
+    output_dir = output_dir / f"label-noise-{size.label_noise:g}"  # its runs are not those of other data
     data_dir, model = output_dir / "data", output_dir / "small-bert"
-    write_agreement(
-        data_dir,
-        train_examples=size.train_examples,
-        validation_examples=size.validation_examples,
-        label_noise=size.label_noise,
-    )
+    with user_errors():
+        write_agreement(
+            data_dir,
+            train_examples=size.train_examples,
+            validation_examples=size.validation_examples,
+            label_noise=size.label_noise,
+        )
     write_small_bert(model, VOCABULARY, size.hidden_size)
     records = []
     for method in _METHODS:

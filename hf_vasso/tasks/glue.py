@@ -25,6 +25,7 @@ class Task:
         test_splits: The splits to predict; their labels may be hidden, that is -1.
         trained_on: The task whose training split is used, where a task has none of its own.
         hub_id: The data set on the hub of which the task is a configuration, None where there is none.
+        direction: Whether "higher" or "lower" metrics are better.
     """
 
     name: str
@@ -36,6 +37,7 @@ class Task:
     test_splits: tuple[str, ...] = ("test",)
     trained_on: str | None = None
     hub_id: str | None = HUB_ID
+    direction: str = "higher"
 
     @property
     def splits(self) -> tuple[str, ...]:
@@ -52,11 +54,6 @@ class Task:
     def num_labels(self) -> int:
         """The number of outputs that a model for the task has."""
         return len(self.label_names) or 1
-
-    @property
-    def directions(self) -> dict[str, str]:
-        """Which way each metric is better."""
-        return dict.fromkeys(self.metrics, "higher")
 
 
 _SENTENCE = ("sentence",)

@@ -19,6 +19,9 @@ class StopOnSignal(TrainerCallback):
     """
     End the training with a checkpoint at the end of the step during which a signal came.
 
+    From that checkpoint the training is continued exactly, so it is a whole one and it stays, whatever the flags say
+    about the checkpoints of an undisturbed training.
+
     `received` is the signal's number, None until one came.
     """
 
@@ -47,6 +50,8 @@ class StopOnSignal(TrainerCallback):
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
         if self.received is not None:
+            args.save_only_model = False
+            args.save_total_limit = None  # with 1, the Trainer ends by deleting all checkpoints but the best
             control.should_save = True
             control.should_training_stop = True
 

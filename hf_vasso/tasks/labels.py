@@ -6,7 +6,7 @@ import numpy as np
 from transformers import EvalPrediction, PretrainedConfig
 
 from hf_vasso.tasks.glue import Task
-from hf_vasso.tasks.metrics import compute_metrics, predicted_labels
+from hf_vasso.tasks.metrics import compute_metrics, logits_of, predicted_labels
 
 __all__ = ["knows_labels", "label_order", "ordered_metrics", "ordered_predictions"]
 
@@ -63,8 +63,7 @@ def ordered_metrics(task: Task, order: Sequence[int]) -> Callable[[EvalPredictio
         return compute
 
     def compute_in_order(prediction: EvalPrediction) -> dict[str, float]:
-        outputs = prediction.predictions
-        logits = outputs[0] if isinstance(outputs, tuple) else outputs
+        logits = logits_of(prediction.predictions)
         return compute(EvalPrediction(logits[:, order], np.argsort(order)[prediction.label_ids]))
 
     return compute_in_order

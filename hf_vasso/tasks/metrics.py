@@ -13,7 +13,7 @@ from transformers import EvalPrediction
 
 from hf_vasso.tasks.glue import Task
 
-__all__ = ["GlueMetric", "compute_metrics", "predicted_labels"]
+__all__ = ["GlueMetric", "compute_metrics", "logits_of", "predicted_labels"]
 
 logger = logging.getLogger(__name__)
 
@@ -75,6 +75,11 @@ def compute_metrics(task: Task) -> Callable[[EvalPrediction], dict[str, float]]:
     return compute
 
 
+def logits_of(outputs: np.ndarray | tuple[np.ndarray, ...]) -> np.ndarray:
+    """The logits, which a model gives alone or as the first of several outputs."""
+    return outputs[0] if isinstance(outputs, tuple) else outputs
+
+
 def predicted_labels(task: Task, outputs: np.ndarray | tuple[np.ndarray, ...]) -> np.ndarray:
     """
     Turn a model's outputs into labels.
@@ -86,7 +91,7 @@ def predicted_labels(task: Task, outputs: np.ndarray | tuple[np.ndarray, ...]) -
     Returns:
         (num_examples,): class numbers, or floats for regression.
     """
-    logits = outputs[0] if isinstance(outputs, tuple) else outputs
+    logits = logits_of(outputs)
     return logits.reshape(-1) if task.is_regression else logits.argmax(axis=-1)
 
 

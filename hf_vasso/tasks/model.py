@@ -80,6 +80,7 @@ def _set_labels(config: PretrainedConfig, task: Task) -> None:
         config.num_labels = 1
         config.problem_type = "regression"
         return
+    config.problem_type = "single_label_classification"  # a model fine-tuned on a regression says otherwise
     label2id = dict(zip(task.label_names, label_order(config, task), strict=True))
     config.label2id = label2id
     config.id2label = {number: name for name, number in label2id.items()}

@@ -63,6 +63,7 @@ def describe_plan(glue: GlueArguments, training: VassoTrainingArguments, task: T
 
     Raises:
         DataError: The files in `data_dir` cannot be used, or the task has no official size.
+        ValueError: The training cannot be continued from the checkpoint.
     """
     method = training.build_method()
     facts = {
@@ -81,7 +82,7 @@ def describe_plan(glue: GlueArguments, training: VassoTrainingArguments, task: T
             "steps": size.steps,
             "passes": f"{passes} forward and {passes} backward (micro-batches, per process)",
         }
-    facts |= {"output folder": training.output_dir, "state": "starts over" if glue.fresh else _state(folder)}
+    facts |= {"output folder": training.output_dir, "state": "starts over" if glue.fresh else _state(folder, training)}
     width = max(len(name) for name in facts)
     return "\n".join(f"{name:<{width}}  {value}" for name, value in facts.items())
 
@@ -94,10 +95,10 @@ def _train_examples(glue: GlueArguments, task: Task) -> int:
     return min(examples, glue.max_train_samples or examples)
 
 
-def _state(folder: RunFolder) -> str:
+def _state(folder: RunFolder, training: VassoTrainingArguments) -> str:
     if folder.is_finished:
         return "finished"
     if folder.training is not None:
         return "trained, not evaluated"
-    checkpoint = folder.last_checkpoint()
+    checkpoint = folder.checkpoint(training.resume_from_checkpoint)
     return f"interrupted, continues from {checkpoint}" if checkpoint else "missing"

@@ -15,6 +15,18 @@ __all__ = ["RECIPES", "recipe_arguments"]
 RECIPES = Path(__file__).parents[1] / "recipes"
 
 
+class _Loader(yaml.SafeLoader):
+    """Reads yes, no, on and off as words, as YAML 1.2 does: `save_strategy: no` is the flag's value, not false."""
+
+
+_BOOL = "tag:yaml.org,2002:bool"
+_Loader.yaml_implicit_resolvers = {
+    letter: [(tag, pattern) for tag, pattern in resolvers if tag != _BOOL]
+    for letter, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
+}
+_Loader.add_implicit_resolver(_BOOL, re.compile("^(?:true|false)$", re.IGNORECASE), list("tTfF"))
+
+
 def recipe_arguments(name_or_path: str) -> list[str]:
     """
     Read a recipe as command-line arguments, so that its values are parsed and checked as those of the command line.
@@ -36,7 +48,7 @@ def recipe_arguments(name_or_path: str) -> list[str]:
     """
     path = _find(name_or_path)
     try:
-        recipe = yaml.safe_load(path.read_text(encoding="utf-8"))
+        recipe = yaml.load(path.read_text(encoding="utf-8"), Loader=_Loader)
     except yaml.YAMLError as error:
         raise ValueError(f"recipe {path} is broken YAML: {error}") from error
     if not isinstance(recipe, dict):

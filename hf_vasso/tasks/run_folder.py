@@ -6,12 +6,13 @@ from pathlib import Path
 from typing import Any
 
 from transformers import TrainerState
-from transformers.trainer import TRAINER_STATE_NAME
+from transformers.trainer import SCHEDULER_NAME, TRAINER_STATE_NAME
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 
 from hf_vasso.results.files import write_json
 from hf_vasso.results.record import RESULT_FILE, Record, read_record
 from hf_vasso.tasks.glue import Task
+from hf_vasso.training.state_file import STATE_NAME, read_state
 
 __all__ = ["RunFolder"]
 
@@ -49,10 +50,11 @@ class RunFolder:
         Refuse to go on with a run in another way than it began.
 
         Args:
-            arguments: What `result_arguments` gives for the command.
+            arguments: What `binding_arguments` gives for the command.
 
         Raises:
-            ValueError: The run in this folder began with other arguments; the message names them.
+            ValueError: The run in this folder began with other arguments, which the message names, or `run.json` is
+                broken.
         """
         if not self._file.exists():
             return
@@ -75,7 +77,7 @@ class RunFolder:
         Keep the arguments with which the run begins, unless it has begun before.
 
         Args:
-            arguments: What `result_arguments` gives for the command.
+            arguments: What `binding_arguments` gives for the command.
             fresh: Delete what the run before wrote. Its model stays until the next one replaces it.
         """
         if fresh and self._file.exists():
@@ -92,21 +94,35 @@ class RunFolder:
         for path in (*(self.path / name for name in results), *self.prediction_files.values()):
             path.unlink(missing_ok=True)
 
-    def last_checkpoint(self) -> str | None:
+    def checkpoint(self, named: str | None) -> str | None:
         """
-        The checkpoint from which to continue, None where there is none.
+        The checkpoint from which to continue: the one that the user names, else the folder's last one.
 
-        One whose writing was cut off is passed over, and so is one of the last step: from there the Trainer takes one
-        step too many where that step does not end an epoch. The steps since the checkpoint before give the same bits.
+        One whose writing was cut off is passed over, and so is one that holds only the model, and one of the last
+        step: from there the Trainer takes one step too many where that step does not end an epoch. The steps since the
+        checkpoint before give the same bits.
+
+        Args:
+            named: `--resume_from_checkpoint`.
+
+        Returns:
+            None where there is none to continue from.
+
+        Raises:
+            ValueError: The training cannot be continued from the named one, or the method's state in the checkpoint
+                cannot be read.
         """
-        for step in sorted(self._checkpoint_steps(), reverse=True):
-            checkpoint = self.path / f"{PREFIX_CHECKPOINT_DIR}-{step}"
-            state_file = checkpoint / TRAINER_STATE_NAME  # the last file of a checkpoint to be written
-            if state_file.exists():
-                state = TrainerState.load_from_json(str(state_file))
-                if state.global_step < state.max_steps:
-                    return str(checkpoint)
-        return None
+        checkpoint = self._last_checkpoint() if named is None else _named_checkpoint(Path(named))
+        if checkpoint is None:
+            return None
+        if (checkpoint / STATE_NAME).exists():
+            read_state(str(checkpoint))  # the Trainer reads it again, when its errors are no more the user's
+        return str(checkpoint)
+
+    @property
+    def has_checkpoints(self) -> bool:
+        """Whether there are checkpoints, from which the training can be continued or not."""
+        return bool(self._checkpoint_steps())
 
     @property
     def training(self) -> dict[str, Any] | None:
@@ -136,9 +152,46 @@ class RunFolder:
     def _file(self) -> Path:
         return self.path / _RUN_FILE
 
+    def _last_checkpoint(self) -> Path | None:
+        for step in sorted(self._checkpoint_steps(), reverse=True):
+            checkpoint = self.path / f"{PREFIX_CHECKPOINT_DIR}-{step}"
+            state = _trainer_state(checkpoint)
+            if state is not None and state.global_step < state.max_steps and _has_optimizer(checkpoint):
+                return checkpoint
+        return None
+
     def _checkpoint_steps(self) -> list[int]:
         names = [path.name for path in self.path.glob(f"{PREFIX_CHECKPOINT_DIR}-*")]
         return [int(step) for name in names if (step := name.rpartition("-")[2]).isdecimal()]
 
     def _read(self) -> dict[str, Any]:
-        return json.loads(self._file.read_text(encoding="utf-8"))
+        try:
+            return json.loads(self._file.read_text(encoding="utf-8"))
+        except ValueError as error:
+            raise ValueError(f"{self._file}: not a JSON file ({error}); start over with --fresh") from error
+
+
+def _named_checkpoint(checkpoint: Path) -> Path:
+    if _trainer_state(checkpoint) is None:
+        raise ValueError(
+            f"{checkpoint} is no whole checkpoint: {TRAINER_STATE_NAME} is missing or cut off; name another"
+        )
+    if not _has_optimizer(checkpoint):
+        raise ValueError(
+            f"{checkpoint} holds only the model (--save_only_model), so its training cannot be continued; name "
+            "another, or pass it as --model_name_or_path to begin a training with its weights"
+        )
+    return checkpoint
+
+
+def _trainer_state(checkpoint: Path) -> TrainerState | None:
+    """The state in the last file of a checkpoint to be written, None where its writing was cut off."""
+    try:
+        return TrainerState.load_from_json(str(checkpoint / TRAINER_STATE_NAME))
+    except (FileNotFoundError, ValueError):
+        return None
+
+
+def _has_optimizer(checkpoint: Path) -> bool:
+    """Whether a checkpoint has more than the model; the schedule is what is beside every kind of optimizer file."""
+    return (checkpoint / SCHEDULER_NAME).exists()

@@ -12,7 +12,14 @@ from hf_vasso.results.environment import environment
 from hf_vasso.results.files import write_text
 from hf_vasso.results.record import Record, write_record
 from hf_vasso.results.summary import summary
-from hf_vasso.tasks.arguments import GlueArguments, base_name, parse_glue_arguments, result_arguments, with_base_names
+from hf_vasso.tasks.arguments import (
+    GlueArguments,
+    base_name,
+    binding_arguments,
+    parse_glue_arguments,
+    result_arguments,
+    with_base_names,
+)
 from hf_vasso.tasks.cost import NO_COST, TrainingClock, training_cost
 from hf_vasso.tasks.data import load_task
 from hf_vasso.tasks.encoding import encode
@@ -27,6 +34,9 @@ from hf_vasso.training.arguments import VassoTrainingArguments
 from hf_vasso.training.trainer import VassoTrainer
 
 __all__ = ["main", "run_glue"]
+
+# How many examples a stage is done on. A finished training is evaluated again under another limit, not refused.
+_LIMITS = {"do_eval": "max_eval_samples", "do_predict": "max_predict_samples"}
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -74,19 +84,20 @@ def run_glue(glue: GlueArguments, training: VassoTrainingArguments) -> Record:
     with user_errors():
         _check(task, folder, glue, training)
         record = None if glue.fresh else folder.record
-        if record is not None and _is_done(training, folder, record):
+        if record is not None and _is_done(glue, training, folder, record):
             _say(training, f"{folder.path}: finished before, nothing is trained (--fresh starts over)")
             return record
         run = _load(glue, training, task, folder)
     if training.process_index == 0:  # only now, so that a mistake found above can be mended without --fresh
-        folder.begin(result_arguments(glue, training), glue.fresh)
+        folder.begin(binding_arguments(glue, training), glue.fresh)
     if run.trains:
         _train(run, folder)
     metrics, eval_examples = {}, 0
+    if record is not None and not run.trains:
+        metrics, eval_examples = record.metrics, record.eval_examples
+        glue = _with_limits_of(record, glue, training)
     if training.do_eval:
         metrics, eval_examples = _evaluate(run), len(run.splits[task.validation_splits[0]])
-    elif record is not None and not run.trains:
-        metrics, eval_examples = record.metrics, record.eval_examples
     if training.do_predict:
         _predict(run, folder)
     trained = folder.training or {"train_examples": 0, "data": run.data, "cost": NO_COST}
@@ -124,18 +135,27 @@ def _check(task: Task, folder: RunFolder, glue: GlueArguments, training: VassoTr
         )
     folder.check_owner()
     if not glue.fresh:
-        folder.check_arguments(result_arguments(glue, training))
+        folder.check_arguments(binding_arguments(glue, training))
 
 
-def _is_done(training: VassoTrainingArguments, folder: RunFolder, record: Record) -> bool:
+def _is_done(glue: GlueArguments, training: VassoTrainingArguments, folder: RunFolder, record: Record) -> bool:
     trained = not training.do_train or folder.training is not None
     evaluated = not training.do_eval or bool(record.metrics)
     predicted = not training.do_predict or all(path.exists() for path in folder.prediction_files.values())
-    return trained and evaluated and predicted
+    same_limits = all(
+        getattr(glue, limit) == record.arguments[limit] for stage, limit in _LIMITS.items() if getattr(training, stage)
+    )
+    return trained and evaluated and predicted and same_limits
+
+
+def _with_limits_of(record: Record, glue: GlueArguments, training: VassoTrainingArguments) -> GlueArguments:
+    """The flags with the limits under which the stages that are not done again were done."""
+    kept = {limit: record.arguments[limit] for stage, limit in _LIMITS.items() if not getattr(training, stage)}
+    return replace(glue, **kept)
 
 
 def _load(glue: GlueArguments, training: VassoTrainingArguments, task: Task, folder: RunFolder) -> _Run:
-    has_trained = folder.training is not None and not glue.fresh
+    has_trained = not glue.fresh and folder.training is not None
     trains = training.do_train and not has_trained
     if has_trained:
         glue = replace(glue, model_name_or_path=str(folder.path), config_name=None, tokenizer_name=None)
@@ -170,11 +190,18 @@ def _train(run: _Run, folder: RunFolder) -> None:
     clock = TrainingClock()
     trainer.add_callback(clock)
     with training.main_process_first(local=False, desc="looking for a checkpoint"):
-        checkpoint = folder.last_checkpoint() or training.resume_from_checkpoint
+        with user_errors():
+            checkpoint = folder.checkpoint(training.resume_from_checkpoint)
         if training.process_index == 0:
             folder.clear_results()  # of an earlier command that only evaluated
     if checkpoint is not None:
         _say(training, f"{folder.path}: continuing from {checkpoint}")
+    elif folder.has_checkpoints:
+        _say(
+            training,
+            f"{folder.path}: the training starts over, as each checkpoint is cut off, of the last step, or holds only "
+            "the model (--save_only_model)",
+        )
     with stop_on_signal(trainer) as stop:
         metrics = trainer.train(resume_from_checkpoint=checkpoint).metrics
         step, last_step = trainer.state.global_step, trainer.state.max_steps
@@ -233,7 +260,7 @@ def _record(
         method={"name": method.name, "numbers": method.numbers, "paper": paper},
         seed=training.seed,
         metrics=metrics,
-        directions=dict.fromkeys(metrics, "higher"),  # of all GLUE metrics
+        directions=dict.fromkeys(metrics, get_task(glue.task_name).direction),
         eval_examples=eval_examples,
         **trained,
         arguments=with_base_names(result_arguments(glue, training)),

@@ -446,10 +446,10 @@ class TestState:
         model = two_layers()
         engine = make(VASSO, model)
         engine.step([examples(0)], LossPasses(mean_square(model)))
-        with pytest.raises(
-            ValueError, match=r"parameters that the model does not have \(0.weight, 0.bias, 2.weight\)"
-        ):
-            make(VASSO, nn.Linear(2, 2)).load_state_dict(engine.state_dict())
+        words = r"the saved direction does not fit the parameters of the model \(0.weight, 0.bias, 2.weight\)"
+        for other in (nn.Linear(2, 2), nn.Sequential(nn.Linear(4, 7), nn.Tanh(), nn.Linear(7, 3))):
+            with pytest.raises(ValueError, match=words):
+                make(VASSO, other).load_state_dict(engine.state_dict())
 
     def test_a_file_of_it_loads_without_code(self, tmp_path):
         model = two_layers()

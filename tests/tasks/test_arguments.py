@@ -5,7 +5,13 @@ import json
 import pytest
 
 from hf_vasso.tasks import recipes
-from hf_vasso.tasks.arguments import base_name, parse_glue_arguments, result_arguments, with_base_names
+from hf_vasso.tasks.arguments import (
+    base_name,
+    binding_arguments,
+    parse_glue_arguments,
+    result_arguments,
+    with_base_names,
+)
 
 NEEDED = ["--use_cpu", "--task_name", "rte", "--model_name_or_path", "org/bert"]
 
@@ -75,6 +81,15 @@ def test_lists_and_objects_in_a_recipe(tmp_path):
     assert training.label_names == ["labels", "more"]
 
 
+def test_words_of_a_recipe_that_yaml_1_1_takes_for_booleans(tmp_path):
+    words = recipe(tmp_path, "save_strategy: no\nlogging_strategy: No\ndo_predict: yes\nfp16: False\n")
+    _, training = parse(*words, "--logging_strategy", "no")
+    assert (training.save_strategy, training.do_predict, training.fp16) == ("no", True, False)
+    words = recipe(tmp_path, "run_name: on\nmethod_label: off\n")
+    glue, training = parse(*words)
+    assert (training.run_name, glue.method_label) == ("on", "off")
+
+
 def test_a_shipped_recipe():
     _, training = parse("--config", "glue/rte-vasso")
     assert training.build_method().numbers == {"rho": 0.05, "theta": 0.4}
@@ -121,6 +136,13 @@ def test_an_unknown_recipe(tmp_path, monkeypatch):
         (["--rhoo", "1"], "unknown flag --rhoo, did you mean --rho?"),
         (["--qwertz"], "unknown flag --qwertz. `hf-vasso glue --help` lists all flags"),
         (["--lear", "1"], "unknown flag --lear"),  # no abbreviations
+        (["--config"], "argument --config: expected one argument; `hf-vasso glue --help` lists all flags"),
+        (
+            ["--train_file", "a.csv"],
+            "unknown flag --train_file; pass --data_dir with a folder that holds one file per",
+        ),
+        (["--validation_file=a.csv"], "unknown flag --validation_file; pass --data_dir"),
+        (["--dataset_name", "imdb"], "unknown flag --dataset_name; pass --data_dir"),
         (["rte"], "unexpected 'rte'; flags begin with --"),
         (["--task_name", "rt"], "unknown task 'rt', did you mean 'rte'?"),
         (["--max_seq_length", "0"], "max_seq_length must be at least 1, got 0"),
@@ -158,6 +180,21 @@ def test_result_arguments(tmp_path, monkeypatch):
     assert "secret" not in json.dumps(arguments)
     assert not {"output_dir", "logging_steps", "report_to", "save_steps", "do_eval", "fresh"} & arguments.keys()
     assert with_base_names(arguments)["data_dir"] == "glue"
+
+
+def test_limits_bind_a_run_only_where_they_decide_about_the_training():
+    def limits(*words):
+        return {"max_eval_samples", "max_predict_samples"} & binding_arguments(*parse(*words)).keys()
+
+    assert limits() == set()
+    assert limits("--eval_strategy", "epoch") == {"max_eval_samples"}
+    assert {"max_eval_samples", "max_predict_samples"} <= result_arguments(*parse()).keys()
+
+
+def test_checkpoints_bind_a_run_whose_model_is_the_best_of_them():
+    best = ["--load_best_model_at_end", "--eval_strategy", "epoch", "--save_strategy", "epoch"]
+    assert {"save_strategy", "save_steps"} <= binding_arguments(*parse(*best)).keys()
+    assert not {"save_strategy", "save_steps"} & binding_arguments(*parse()).keys()
 
 
 def test_a_number_given_as_the_methods_own_makes_no_difference():

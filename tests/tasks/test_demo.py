@@ -1,10 +1,15 @@
 """The demonstration, shrunk, and the task that it makes."""
 
 import json
+import time
+from dataclasses import replace
+from statistics import fmean
 
 import pytest
 import torch
 
+from hf_vasso import cli
+from hf_vasso.results.record import read_record
 from hf_vasso.tasks import demo, run_glue
 from hf_vasso.tasks.demo import DemoSize, comparison, run_demo
 from hf_vasso.tasks.synthetic import VOCABULARY, agreement_examples, write_agreement
@@ -83,7 +88,9 @@ def test_demo_runs_once_and_compares(tmp_path, capsys, monkeypatch):
     assert "n = 2 seeds, with 95 % Student-t intervals of the difference on equal seeds. That is little" in table
     folders = {path.parent.relative_to(tmp_path).as_posix() for path in tmp_path.rglob("result.json")}
     assert folders == {
-        f"agreement/small-bert/{method}/seed-{seed}" for method in ("none", "sam", "vasso") for seed in (0, 1)
+        f"label-noise-0.15/agreement/small-bert/{method}/seed-{seed}"
+        for method in ("none", "sam", "vasso")
+        for seed in (0, 1)
     }
 
     monkeypatch.setattr(run_glue, "_train", None)  # a second training would fail
@@ -91,6 +98,36 @@ def test_demo_runs_once_and_compares(tmp_path, capsys, monkeypatch):
     shown = capsys.readouterr().out
     assert shown.count("finished before") == 6
     assert shown.endswith(table)
+
+
+def test_another_label_noise_is_another_task(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(demo, "DemoSize", lambda: replace(SMALL, seeds=1))
+    words = ["--output_dir", str(tmp_path)]
+    assert demo.main(words) == 0
+    assert demo.main([*words, "--label_noise", "0.3"]) == 0
+    assert "finished before" not in capsys.readouterr().out
+    first, second = (
+        read_record(tmp_path / f"label-noise-{noise}" / "agreement/small-bert/none/seed-0/result.json")
+        for noise in ("0.15", "0.3")
+    )
+    assert first.data["fingerprint"] != second.data["fingerprint"]
+
+
+def test_a_label_noise_out_of_its_range(tmp_path, capsys):
+    assert cli.main(["demo", "--output_dir", str(tmp_path), "--label_noise", "0.5"]) == 2
+    assert capsys.readouterr().err == (
+        "hf-vasso: label_noise is the share of wrong labels and must be in [0, 0.5), got 0.5\n"
+    )
+
+
+@pytest.mark.slow
+def test_the_real_demo_is_learnable_not_saturated_and_short(tmp_path):
+    start = time.monotonic()
+    assert demo.main(["--output_dir", str(tmp_path)]) == 0
+    assert time.monotonic() - start < 240
+    records = [read_record(path) for path in tmp_path.rglob("none/seed-*/result.json")]
+    assert len(records) == 3
+    assert 0.65 < fmean(record.metrics["accuracy"] for record in records) < 0.95
 
 
 def test_a_comparison_states_difference_interval_and_n(tmp_path):

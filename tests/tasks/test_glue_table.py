@@ -38,7 +38,11 @@ def test_stsb_is_a_regression():
     task = get_task("stsb")
     assert task.is_regression
     assert task.num_labels == 1
-    assert task.directions == {"pearson": "higher", "spearmanr": "higher"}
+    assert task.metrics == ("pearson", "spearmanr")
+
+
+def test_more_is_better_in_every_metric():
+    assert {task.direction for task in TASKS.values()} == {"higher"}
 
 
 @pytest.mark.parametrize(

@@ -2,9 +2,12 @@
 
 import json
 import os
+import resource
 import signal
+import socket
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -14,10 +17,12 @@ from transformers import AutoConfig
 
 from hf_vasso.cli import main
 from hf_vasso.results.record import read_record
+from hf_vasso.tasks.glue import get_task
 from hf_vasso.tasks.interruption import StopOnSignal
 
 ROOT = Path(__file__).resolve().parents[2]
 TWO_PROCESSES = ROOT / "glue_scripts" / "accelerate_configs" / "cpu_ddp.yaml"
+LAUNCH = [sys.executable, "-m", "accelerate.commands.launch", "--config_file", str(TWO_PROCESSES)]
 
 
 @pytest.fixture
@@ -41,6 +46,18 @@ def weights(folder: Path) -> dict[str, torch.Tensor]:
 
 def same_weights(first: Path, second: Path) -> bool:
     return all(torch.equal(tensor, weights(second)[name]) for name, tensor in weights(first).items())
+
+
+def crash(folder: Path) -> None:
+    """Make a finished run look as if it had crashed between its last step and its end."""
+    run = json.loads((folder / "run.json").read_text())
+    (folder / "run.json").write_text(json.dumps({**run, "training": None}))
+    (folder / "result.json").unlink()
+
+
+def cut_off(file: Path) -> None:
+    """Leave half of a file, as after a crash while it was written."""
+    file.write_bytes(file.read_bytes()[: file.stat().st_size // 2])
 
 
 # --- what a run writes ---
@@ -158,6 +175,30 @@ def test_labels_in_the_models_own_order(flags, tmp_path):
     assert read_record(tmp_path / "turned" / "result.json").metrics == expected
 
 
+def test_no_epochs_is_an_evaluation_alone(flags, folder):
+    assert main([*flags, "--num_train_epochs", "0"]) == 0
+    record = read_record(folder / "result.json")
+    assert (record.cost["steps"], record.cost["seconds_per_step"], record.eval_examples) == (0, 0.0, 17)
+
+
+@pytest.mark.skipif(not os.access("/proc/self/clear_refs", os.W_OK), reason="the system cannot start a peak anew")
+def test_peak_memory_is_that_of_the_training(flags, folder):
+    size = 2**29
+    ballast = b"x" * size
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    del ballast
+    assert main([*flags, "--max_steps", "1"]) == 0
+    assert read_record(folder / "result.json").cost["peak_memory_bytes"] < before - size / 2
+
+
+def test_a_regression_model_becomes_a_classifier(flags, tmp_path):
+    assert main([*flags, "--task_name", "stsb", "--max_steps", "1", "--output_dir", f"{tmp_path}/stsb"]) == 0
+    assert AutoConfig.from_pretrained(tmp_path / "stsb").problem_type == "regression"
+    words = ["--model_name_or_path", f"{tmp_path}/stsb", "--ignore_mismatched_sizes", "--max_steps", "1"]
+    assert main([*flags, *words]) == 0
+    assert AutoConfig.from_pretrained(tmp_path / "run").problem_type == "single_label_classification"
+
+
 # --- doing it again ---
 
 
@@ -186,6 +227,30 @@ def test_what_is_asked_for_later_is_done_with_the_trained_model(flags, folder):
     assert record.metrics.keys() == {"accuracy"}
     assert main([*flags, "--output_dir", f"{folder}-straight"]) == 0
     assert record.metrics == read_record(Path(f"{folder}-straight") / "result.json").metrics
+
+
+def test_limits_of_evaluation_and_prediction_are_free_and_what_they_change_is_done_again(flags, folder, capsys):
+    assert main(flags) == 0
+    trained = read_record(folder / "result.json")
+    predict = [*flags, "--do_predict", "--max_predict_samples"]
+    for limit in (2, 3):
+        assert main([*predict, str(limit)]) == 0
+        assert len((folder / "predictions_test.tsv").read_text().splitlines()) == limit + 1
+    record = read_record(folder / "result.json")
+    assert (record.metrics, record.eval_examples, record.cost) == (trained.metrics, 17, trained.cost)
+    capsys.readouterr()
+    assert main([*predict, "3"]) == 0
+    assert main(flags) == 0
+    assert capsys.readouterr().out.count("finished before") == 2
+
+    assert main([*flags, "--max_eval_samples", "4"]) == 0
+    record = read_record(folder / "result.json")
+    assert (record.eval_examples, record.arguments["max_eval_samples"]) == (4, 4)
+    assert round(record.metrics["accuracy"] * 4, 6).is_integer()
+    assert main([*predict, "3"]) == 0  # says nothing about the evaluation
+    assert main(flags) == 0
+    assert read_record(folder / "result.json").metrics == trained.metrics
+    assert read_record(folder / "result.json").eval_examples == 17
 
 
 def test_training_replaces_the_results_of_the_untrained_model(flags, folder):
@@ -226,19 +291,66 @@ def test_a_folder_of_something_else_is_refused(flags, folder, capsys, foreign):
     assert (folder / foreign).exists()
 
 
-def test_a_cut_off_checkpoint_and_one_of_the_last_step_are_passed_over(flags, tmp_path):
+@pytest.mark.parametrize("damage", [Path.unlink, cut_off])
+def test_a_cut_off_checkpoint_and_one_of_the_last_step_are_passed_over(flags, tmp_path, damage):
     """As after a crash between the last step and the end: the run is the same as without it."""
     straight, crashed = tmp_path / "straight", tmp_path / "crashed"
     words = ["--max_steps", "5", "--save_steps", "2"]
     assert main([*flags, *words, "--output_dir", str(straight)]) == 0
     assert main([*flags, *words, "--output_dir", str(crashed)]) == 0
-    run = json.loads((crashed / "run.json").read_text())
-    (crashed / "run.json").write_text(json.dumps({**run, "training": None}))
-    (crashed / "result.json").unlink()
-    (crashed / "checkpoint-4" / "trainer_state.json").unlink()
+    crash(crashed)
+    damage(crashed / "checkpoint-4" / "trainer_state.json")
     assert main([*flags, *words, "--output_dir", str(crashed)]) == 0
     assert same_weights(straight, crashed)
     assert read_record(crashed / "result.json").cost["forward_passes"] == 10
+
+
+def test_a_checkpoint_that_is_named_comes_first(flags, folder, capsys):
+    """The remedy that the message about a truncated state names."""
+    words = [*flags, "--save_steps", "2"]
+    assert main(words) == 0
+    straight = weights(folder)
+    crash(folder)
+    cut_off(folder / "checkpoint-4" / "sharpness.pt")
+    capsys.readouterr()
+    for dry in ([], ["--dry_run"]):
+        assert main([*words, *dry]) == 2
+        error = capsys.readouterr().err
+        assert f"hf-vasso: {folder}/checkpoint-4/sharpness.pt cannot be read" in error
+        assert "resume from an earlier checkpoint" in error
+        assert "Traceback" not in error
+    (folder / "model.safetensors").unlink()
+    assert main([*words, "--resume_from_checkpoint", f"{folder}/checkpoint-2"]) == 0
+    assert f"continuing from {folder}/checkpoint-2" in capsys.readouterr().out
+    assert all(torch.equal(tensor, straight[name]) for name, tensor in weights(folder).items())
+
+
+def test_a_named_checkpoint_that_is_none(flags, folder, capsys):
+    assert main([*flags, "--resume_from_checkpoint", "/nowhere"]) == 2
+    assert "/nowhere is no whole checkpoint: trainer_state.json is missing or cut off" in capsys.readouterr().err
+    assert main(flags) == 0
+
+
+def test_checkpoints_of_the_model_alone_are_not_continued_from(flags, folder, capsys):
+    words = [*flags, "--save_steps", "2", "--save_only_model"]
+    assert main(words) == 0
+    straight = weights(folder)
+    crash(folder)
+    assert main([*words, "--resume_from_checkpoint", f"{folder}/checkpoint-2"]) == 2
+    assert "checkpoint-2 holds only the model (--save_only_model), so its training" in capsys.readouterr().err
+    assert main(words) == 0
+    assert "the training starts over, as each checkpoint is cut off, of the last step, or" in capsys.readouterr().out
+    assert all(torch.equal(tensor, straight[name]) for name, tensor in weights(folder).items())
+
+
+def test_a_broken_run_file_is_named(flags, folder, capsys):
+    assert main(flags) == 0
+    (folder / "run.json").write_text("{")
+    assert main(flags) == 2
+    error = capsys.readouterr().err
+    assert f"hf-vasso: {folder}/run.json: not a JSON file" in error
+    assert "start over with --fresh" in error
+    assert main([*flags, "--fresh"]) == 0
 
 
 # --- interruption ---
@@ -274,6 +386,33 @@ def test_a_signal_leaves_a_checkpoint_from_which_it_continues(flags, tmp_path, n
     assert first.metrics == second.metrics
     assert first.cost["forward_passes"] == second.cost["forward_passes"] == 600
     assert first.cost["train_seconds"] > before["attributes"]["seconds"] > 0
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        "--save_only_model",
+        "--load_best_model_at_end --save_total_limit 1 --eval_strategy steps --eval_steps 2 --save_steps 2",
+    ],
+)
+def test_the_checkpoint_of_an_interruption_is_whole_and_stays(flags, tmp_path, monkeypatch, capsys, words):
+    interrupted, straight = tmp_path / "interrupted", tmp_path / "straight"
+    words = [*flags, *words.split()]
+
+    def interrupt(self, args, state, control, **kwargs):
+        if state.global_step == 2:
+            self._receive(signal.SIGTERM, None)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(StopOnSignal, "on_step_begin", interrupt)
+        with pytest.raises(SystemExit) as stopped:
+            main([*words, "--output_dir", str(interrupted)])
+    assert stopped.value.code == 128 + signal.SIGTERM
+    assert "interrupted after step 3; repeat the command to continue" in capsys.readouterr().out
+    assert main([*words, "--output_dir", str(interrupted)]) == 0
+    assert f"continuing from {interrupted}/checkpoint-3" in capsys.readouterr().out
+    assert main([*words, "--output_dir", str(straight)]) == 0
+    assert same_weights(interrupted, straight)
 
 
 def test_the_second_signal_stops_at_once():
@@ -352,6 +491,28 @@ def test_errors_are_one_message_without_a_traceback(flags, folder, capsys, words
     assert not (folder / "result.json").exists()
 
 
+def test_no_hub_and_no_files(tiny_bert, tmp_path):
+    """The whole command, with a hub that never answers."""
+    words = f"glue --task_name rte --model_name_or_path {tiny_bert} --use_cpu --output_dir {tmp_path}/run".split()
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        hub = {"HF_HUB_OFFLINE": "0", "HF_ENDPOINT": f"http://127.0.0.1:{silent.getsockname()[1]}"}
+        start = time.monotonic()
+        result = subprocess.run(
+            [sys.executable, "-m", "hf_vasso", *words],
+            env={**os.environ, **hub},
+            capture_output=True,
+            text=True,
+            timeout=60,
+        )
+    assert time.monotonic() - start < 15
+    assert result.returncode == 2
+    assert result.stderr.count("hf-vasso: task rte has no data") == 1
+    assert "Either make http://127.0.0.1" in result.stderr
+    assert "or pass --data_dir with a folder" in result.stderr
+    assert "Traceback" not in result.stderr
+    assert not (tmp_path / "run").exists()
+
+
 def test_a_head_of_another_size_is_replaced_only_on_demand(flags, tmp_path, capsys):
     assert main([*flags, "--output_dir", f"{tmp_path}/two", "--max_steps", "1"]) == 0
     words = f"--task_name stsb --model_name_or_path {tmp_path}/two --max_steps 1 --output_dir {tmp_path}/one".split()
@@ -378,17 +539,68 @@ def test_a_mistake_can_be_mended_without_fresh(flags, folder, data_dir):
     assert (folder / "result.json").exists()
 
 
+# --- real files ---
+
+
+@pytest.mark.realdata
+@pytest.mark.parametrize("name", ["cola", "sst2", "mrpc", "stsb", "rte", "wnli"])
+def test_a_few_steps_on_each_real_task(real_data, tiny_bert, tmp_path, name):
+    words = (
+        f"glue --task_name {name} --data_dir {real_data}/glue --model_name_or_path {tiny_bert} --use_cpu "
+        f"--report_to none --max_train_samples 32 --max_eval_samples 16 --num_train_epochs 1 --learning_rate 1e-3 "
+        f"--output_dir {tmp_path}/run"
+    )
+    assert main(words.split()) == 0
+    record = read_record(tmp_path / "run" / "result.json")
+    assert tuple(record.metrics) == get_task(name).metrics
+    assert (record.train_examples, record.eval_examples) == (32, 16)
+    assert (record.cost["steps"], record.cost["forward_passes"]) == (4, 8)
+    results = json.loads((tmp_path / "run" / "all_results.json").read_text())
+    assert results["train_loss"] > 0
+    layer = "encoder.layer.0.output.dense.weight"
+    assert not torch.equal(weights(tmp_path / "run")[f"bert.{layer}"], weights(tiny_bert)[layer])
+
+
 # --- two processes ---
+
+
+@pytest.mark.realdata
+@pytest.mark.distributed
+def test_two_processes_evaluate_each_real_example_once(real_data, tiny_bert, tmp_path):
+    words = (
+        f"--task_name rte --data_dir {real_data}/glue --model_name_or_path {tiny_bert} --use_cpu --report_to none "
+        f"--max_train_samples 32 --num_train_epochs 1 --per_device_eval_batch_size 16 --output_dir {tmp_path}/run"
+    )
+    script = str(ROOT / "glue_scripts" / "run_glue.py")
+    result = subprocess.run([*LAUNCH, script, *words.split()], capture_output=True, text=True, timeout=240)
+    assert result.returncode == 0, result.stderr
+    record = read_record(tmp_path / "run" / "result.json")
+    assert record.arguments["num_processes"] == 2
+    assert record.eval_examples == 277
+    assert round(record.metrics["accuracy"] * 277, 6).is_integer()  # not 288, to which the batches were padded
+    assert result.stdout.count("record: ") == 1
+
+
+@pytest.mark.distributed
+def test_a_mistake_of_one_process_is_told_with_its_rank(flags, folder, tmp_path):
+    script = tmp_path / "rank_1_differs.py"
+    script.write_text(
+        "import os, sys\nfrom hf_vasso.cli import main\n"
+        "sys.exit(main(sys.argv[1:] + (['--rhoo', '1'] if os.environ['RANK'] == '1' else [])))\n"
+    )
+    result = subprocess.run([*LAUNCH, str(script), *flags], capture_output=True, text=True, timeout=120)
+    assert result.returncode != 0
+    assert result.stderr.count("hf-vasso: rank 1: unknown flag --rhoo, did you mean --rho?") == 1
+    assert not (folder / "result.json").exists()
 
 
 @pytest.mark.distributed
 def test_two_processes_write_one_record(flags, folder, tiny_bert):
-    launch = [sys.executable, "-m", "accelerate.commands.launch", "--config_file", str(TWO_PROCESSES)]
     script = str(ROOT / "glue_scripts" / "run_glue.py")
     words = [*flags[1:], "--do_train", "--do_eval", "--do_predict", "--per_device_eval_batch_size", "4"]
 
     def run():
-        return subprocess.run([*launch, script, *words], capture_output=True, text=True, timeout=120)
+        return subprocess.run([*LAUNCH, script, *words], capture_output=True, text=True, timeout=120)
 
     result = run()
     assert result.returncode == 0, result.stderr
