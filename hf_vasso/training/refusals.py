@@ -1,6 +1,7 @@
 """What cannot work, said when the trainer is built: fact, value, remedy."""
 
 import logging
+import os
 
 import torch
 from accelerate import DistributedType
@@ -43,6 +44,12 @@ def _distribution_fault(trainer: Trainer) -> str | None:
         return (
             f"{trainer.args.n_gpu} GPUs are visible to one process, which makes the Trainer use DataParallel. Start "
             "one process per GPU with `accelerate launch`, or show it a single one with CUDA_VISIBLE_DEVICES=0"
+        )
+    started = int(os.environ.get("WORLD_SIZE", "1"))
+    if started > 1 and trainer.accelerator.num_processes == 1:
+        return (
+            f"{started} processes were started, but each of them would train alone, on all examples. Without a GPU "
+            "pass use_cpu=True (`--use_cpu`), which lets them find each other"
         )
     if trainer.is_model_parallel:
         return f"the model is split over several devices by its device map; load it whole and {use_ddp}"

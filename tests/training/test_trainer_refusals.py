@@ -111,6 +111,18 @@ def test_hardware_and_libraries_that_are_not_here(build, pretend, words):
     assert str(refusal.value) == f"sharpness-aware training cannot run here: {words}"
 
 
+def test_processes_that_do_not_find_each_other(build, monkeypatch):
+    """As `accelerate launch` starts them on a machine without a GPU."""
+    trainer = build(bert(), sentences())
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    with pytest.raises(ValueError) as refusal:
+        refusals.refuse_unsupported(trainer, None)
+    assert str(refusal.value) == (
+        "sharpness-aware training cannot run here: 2 processes were started, but each of them would train alone, on "
+        "all examples. Without a GPU pass use_cpu=True (`--use_cpu`), which lets them find each other"
+    )
+
+
 def test_sagemaker(build, monkeypatch):
     monkeypatch.setattr(refusals, "is_sagemaker_mp_enabled", lambda: True)
     with pytest.raises(ValueError, match="SageMaker model parallelism runs its own forward and backward passes; use "):
