@@ -62,6 +62,7 @@ def main(arguments: Sequence[str]) -> int:
         UserError: The output folder holds something else, or the label noise is out of its range.
         SystemExit: A signal interrupted the training; the status is 130 or 143.
     """
+    size = DemoSize()
     parser = ArgumentParser(
         prog="hf-vasso demo",
         description="Compare AdamW, SAM and VASSO on a small synthetic task: 9 short runs, a few minutes on a CPU. "
@@ -73,11 +74,11 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument(
         "--label_noise",
         type=float,
-        default=DemoSize.label_noise,
+        default=size.label_noise,
         help="share of training sentences with the wrong label, in [0, 0.5) (default: %(default)s)",
     )
     given = parser.parse_args(arguments)
-    records = run_demo(Path(given.output_dir), replace(DemoSize(), label_noise=given.label_noise))
+    records = run_demo(Path(given.output_dir), replace(size, label_noise=given.label_noise))
     print(comparison(records))
     return 0
 
