@@ -8,6 +8,7 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, NoReturn
 
+import torch
 from transformers import HfArgumentParser
 
 from hf_vasso.tasks.glue import TASKS, get_task
@@ -277,4 +278,6 @@ def _defaults(given: Namespace) -> list[str]:
     if not (given.do_train or given.do_eval or given.do_predict):
         has_training = given.task_name not in TASKS or "train" in TASKS[given.task_name].splits
         words += ["--do_train", "--do_eval"] if has_training else ["--do_predict"]
+    if not torch.accelerator.is_available():
+        words += ["--use_cpu"]  # the Trainer falls back on the CPU, but only so do several processes find each other
     return words

@@ -3,7 +3,6 @@
 import math
 from dataclasses import dataclass
 
-from hf_vasso.methods.none import Never
 from hf_vasso.results.record import describe_method
 from hf_vasso.tasks.arguments import GlueArguments
 from hf_vasso.tasks.data import load_task
@@ -76,7 +75,7 @@ def describe_plan(glue: GlueArguments, training: VassoTrainingArguments, task: T
     if training.do_train:
         examples = _train_examples(glue, task)
         size = training_size(examples, training)
-        passes = size.micro_batches * (1 if isinstance(method.schedule, Never) else 2)
+        passes = size.micro_batches * (2 if method.schedule.perturbs else 1)
         facts |= {
             "training examples": examples,
             "steps": size.steps,

@@ -31,7 +31,7 @@ def flags(tiny_bert, data_dir, tmp_path) -> list[str]:
     return (
         f"glue --task_name agreement --model_name_or_path {tiny_bert} --data_dir {data_dir} "
         f"--output_dir {tmp_path}/run --num_train_epochs 2 --per_device_train_batch_size 8 --learning_rate 1e-3 "
-        "--use_cpu --report_to none"
+        "--report_to none"
     ).split()
 
 
