@@ -8,6 +8,7 @@ from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from hf_vasso import METHODS, SharpnessAwareStep, get_method
+from hf_vasso.engine.tensors import norm
 from tests.engine.loops import LossPasses, examples, mean_square, two_layers, weights
 
 RHO = 0.3
@@ -197,3 +198,9 @@ class CountReads(TorchDispatchMode):
     def __torch_dispatch__(self, func, types, args=(), kwargs=None):
         self.count += func is torch.ops.aten._local_scalar_dense.default
         return func(*args, **(kwargs or {}))
+
+
+def test_norm_of_a_large_tensor_is_that_of_float64():
+    vector = torch.randn(12_000_000, generator=torch.Generator().manual_seed(0))
+    found = norm([vector], placed_like=[vector])
+    assert found.item() == pytest.approx(vector.double().norm().item(), rel=5e-5)  # torch's own is off by 5e-4
