@@ -48,6 +48,10 @@ def test_python_blocks_run_one_after_the_other(number, namespace, tmp_path, monk
     assert trained == (".train()" in PYTHON[number] or "engine.step" in PYTHON[number])
 
 
+def test_nothing_is_left_to_fill_in():
+    assert not re.search(r"\b[A-Z]+_TABLE\b|TODO|TBD", README)
+
+
 def test_there_are_blocks_and_commands():
     assert len(PYTHON) == 3 and len(COMMANDS) >= 4
 
