@@ -12,6 +12,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import nullcontext
 from itertools import islice
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -21,9 +22,10 @@ from torch.utils.data import DataLoader
 from transformers import DataCollatorWithPadding, EvalPrediction, Trainer, get_scheduler, set_seed
 
 from hf_vasso import SharpnessAwareStep, VassoTrainingArguments
-from hf_vasso.tasks.arguments import parse_glue_arguments
+from hf_vasso.tasks.arguments import GlueArguments, parse_glue_arguments
 from hf_vasso.tasks.data import load_task
 from hf_vasso.tasks.encoding import encode
+from hf_vasso.tasks.errors import UserError, user_errors
 from hf_vasso.tasks.glue import get_task
 from hf_vasso.tasks.labels import label_order, ordered_metrics
 from hf_vasso.tasks.model import load_model, load_tokenizer
@@ -107,10 +109,23 @@ def predict(accelerator: Accelerator, model: torch.nn.Module, loader: DataLoader
     return EvalPrediction(logits, labels)
 
 
-def main(arguments: list[str]) -> dict[str, float]:
-    glue, training = parse_glue_arguments(arguments)
+def refuse(glue: GlueArguments, training: VassoTrainingArguments) -> None:
+    """Raise for what would be understood otherwise than it is meant."""
     if training.max_steps > 0 or training.num_train_epochs != int(training.num_train_epochs):
-        sys.exit("this loop trains whole epochs: give --num_train_epochs as a whole number, and no --max_steps")
+        raise ValueError(
+            "this loop trains whole epochs: give --num_train_epochs as a whole number, and no --max_steps"
+        )
+    for name in ("dry_run", "fresh", "do_predict", "resume_from_checkpoint"):
+        if vars(glue).get(name) or vars(training).get(name):
+            raise ValueError(f"this loop has no --{name}: leave it out, or use `hf-vasso glue`")
+    if Path(str(training.output_dir), "run.json").exists():
+        raise ValueError(f"{training.output_dir} holds a run of `hf-vasso glue`; choose another --output_dir")
+
+
+def main(arguments: list[str]) -> dict[str, float]:
+    with user_errors():
+        glue, training = parse_glue_arguments(arguments)
+        refuse(glue, training)
     accelerator = Accelerator(
         cpu=training.use_cpu,
         mixed_precision="bf16" if training.bf16 else "fp16" if training.fp16 else "no",
@@ -134,4 +149,7 @@ def main(arguments: list[str]) -> dict[str, float]:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    try:
+        main(sys.argv[1:])
+    except UserError as error:
+        sys.exit(f"run_glue_no_trainer.py: {error}")

@@ -6,6 +6,7 @@ import time
 from collections.abc import Sequence
 from importlib import import_module
 
+from hf_vasso import __version__
 from hf_vasso.spelling import unknown_name
 from hf_vasso.tasks.errors import UserError
 
@@ -36,8 +37,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         SystemExit: A sub-command showed its help, or stopped in good order on a signal.
     """
     command, *words = (sys.argv[1:] if arguments is None else arguments) or ["--help"]
-    if command in ("-h", "--help"):
-        print(_help())
+    if command in ("-h", "--help", "--version"):
+        print(f"hf-vasso {__version__}" if command == "--version" else _help())
         return 0
     try:
         if command not in _COMMANDS:

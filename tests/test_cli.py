@@ -5,6 +5,7 @@ import re
 
 import pytest
 
+from hf_vasso import __version__
 from hf_vasso.cli import main
 from hf_vasso.methods import METHODS
 from hf_vasso.methods.listing import list_methods
@@ -16,6 +17,11 @@ def test_help_lists_the_commands(capsys, words):
     shown = capsys.readouterr().out
     assert shown.startswith("usage: hf-vasso COMMAND")
     assert all(f"  {command} " in shown for command in ("demo", "glue", "methods"))
+
+
+def test_version(capsys):
+    assert main(["--version"]) == 0
+    assert capsys.readouterr().out == f"hf-vasso {__version__}\n"
 
 
 def test_a_mistyped_command(capsys):

@@ -190,7 +190,7 @@ class Method:
         paper: Where it comes from.
 
     Raises:
-        ValueError: If rho is negative or not finite.
+        ValueError: If rho is negative or not finite, or a part is of the wrong kind.
 
     Example:
         >>> from hf_vasso.methods.vasso import MovingAverage
@@ -208,6 +208,13 @@ class Method:
 
     def __post_init__(self) -> None:
         check_range("rho is the radius of the perturbation", self.rho, minimum=0.0)
+        kinds = {"direction": Direction, "geometry": Geometry, "schedule": Schedule, "descent": Descent}
+        for question, part in self.parts.items():
+            if not isinstance(part, kinds[question]):
+                raise ValueError(
+                    f"{question} must be a {kinds[question].__name__} with its numbers, such as "
+                    f"MovingAverage(theta=0.4) for a direction, got {part!r}"
+                )
 
     @property
     def parts(self) -> dict[str, Any]:

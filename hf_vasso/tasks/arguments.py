@@ -12,7 +12,7 @@ import torch
 from transformers import HfArgumentParser
 
 from hf_vasso.tasks.glue import TASKS, get_task
-from hf_vasso.tasks.recipes import recipe_arguments
+from hf_vasso.tasks.recipes import recipe_arguments, recipe_names
 from hf_vasso.training.arguments import VassoTrainingArguments
 
 __all__ = [
@@ -89,7 +89,9 @@ class GlueArguments:
     )
     config: str | None = field(
         default=None,
-        metadata={"help": "A recipe: a shipped one, such as glue/rte-vasso, or a YAML file. The command line wins."},
+        metadata={
+            "help": f"A recipe: a shipped one ({', '.join(recipe_names())}) or a YAML file. The command line wins."
+        },
     )
     data_dir: str | None = field(
         default=None,

@@ -100,4 +100,4 @@ def _state(folder: RunFolder, training: VassoTrainingArguments) -> str:
     if folder.training is not None:
         return "trained, not evaluated"
     checkpoint = folder.checkpoint(training.resume_from_checkpoint)
-    return f"interrupted, continues from {checkpoint}" if checkpoint else "missing"
+    return f"interrupted, continues from {checkpoint}" if checkpoint else "not started"

@@ -10,7 +10,7 @@ import yaml
 
 from hf_vasso.spelling import unknown_name
 
-__all__ = ["RECIPES", "recipe_arguments"]
+__all__ = ["RECIPES", "recipe_arguments", "recipe_names"]
 
 RECIPES = Path(__file__).parents[1] / "recipes"
 
@@ -62,14 +62,18 @@ def recipe_arguments(name_or_path: str) -> list[str]:
     return arguments
 
 
+def recipe_names() -> list[str]:
+    """The names of the shipped recipes."""
+    return [path.relative_to(RECIPES).with_suffix("").as_posix() for path in sorted(RECIPES.rglob("*.yaml"))]
+
+
 def _find(name_or_path: str) -> Path:
     path = Path(name_or_path)
     if path.is_file():
         return path
-    shipped = {file.relative_to(RECIPES).with_suffix("").as_posix(): file for file in sorted(RECIPES.rglob("*.yaml"))}
-    if name_or_path not in shipped:
-        raise ValueError(f"{unknown_name('recipe', name_or_path, shipped)}; or pass the path of a YAML file")
-    return shipped[name_or_path]
+    if name_or_path not in recipe_names():
+        raise ValueError(f"{unknown_name('recipe', name_or_path, recipe_names())}; or pass the path of a YAML file")
+    return RECIPES / f"{name_or_path}.yaml"
 
 
 def _words(value: Any) -> list[str]:

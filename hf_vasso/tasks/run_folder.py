@@ -69,7 +69,8 @@ class RunFolder:
         if differences:
             raise ValueError(
                 "\n".join([f"the run in {self.path} began with other flags:", *differences])
-                + "\nrepeat it with the same flags, choose another --output_dir, or start over with --fresh"
+                + "\nrepeat it with the same flags, give this one a folder of its own (--method_label or "
+                "--output_dir), or start over with --fresh, which deletes that run"
             )
 
     def begin(self, arguments: dict[str, Any], fresh: bool) -> None:

@@ -98,8 +98,11 @@ def run_glue(glue: GlueArguments, training: VassoTrainingArguments) -> Record:
         glue = _with_limits_of(record, glue, training)
     if training.do_eval:
         metrics, eval_examples = _evaluate(run), len(run.splits[task.validation_splits[0]])
+    elif metrics:
+        _say(training, f"{folder.path}: not evaluated now; the metrics are those of an earlier command")
     if training.do_predict:
         _predict(run, folder)
+        _say(training, "\n".join(f"predictions: {path}" for path in folder.prediction_files.values()))
     trained = folder.training or {"train_examples": 0, "data": run.data, "cost": NO_COST}
     record = _record(glue, training, metrics, eval_examples, trained)
     if training.process_index == 0:

@@ -42,7 +42,8 @@ def read_state(checkpoint: str) -> dict[str, Any] | None:
     try:
         return torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:
+        fault = str(error).partition(".")[0]  # torch goes on with advice that does not apply here
         raise ValueError(
-            f"{path} cannot be read ({type(error).__name__}: {error}): resume from an earlier checkpoint, or delete "
+            f"{path} cannot be read ({type(error).__name__}: {fault}): resume from an earlier checkpoint, or delete "
             "this file to go on with a fresh average"
         ) from error

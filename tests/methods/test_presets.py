@@ -85,6 +85,20 @@ def test_a_method_put_together_by_hand_prints_readably():
     assert method.numbers == {"rho": 0.3, "theta": 0.2, "eta": 0.01}
 
 
+@pytest.mark.parametrize(
+    ("parts", "words"),
+    [
+        ({"direction": "vasso"}, "direction must be a Direction with its numbers, such as MovingAverage(theta=0.4)"),
+        ({"direction": MovingAverage}, "for a direction, got <class 'hf_vasso.methods.vasso.MovingAverage'>"),
+        ({"geometry": MovingAverage(0.4)}, "geometry must be a Geometry with its numbers"),
+    ],
+)
+def test_parts_of_the_wrong_kind_are_refused(parts, words):
+    with pytest.raises(ValueError) as refusal:
+        Method(**parts)
+    assert words in str(refusal.value)
+
+
 def test_the_combination_is_its_two_halves():
     combined = get_method("vasso-asam", theta=0.3, eta=0.02, rho=0.1)
     assert (combined.direction, combined.geometry) == (MovingAverage(0.3), AdaptiveBall(0.02))

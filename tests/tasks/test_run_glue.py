@@ -273,7 +273,8 @@ def test_other_flags_are_refused_until_fresh(flags, folder, capsys):
         f"hf-vasso: the run in {folder} began with other flags:\n"
         "  --learning_rate: was 0.001, is 0.0001\n"
         "  --theta: was 0.4, is 0.5\n"
-        "repeat it with the same flags, choose another --output_dir, or start over with --fresh\n"
+        "repeat it with the same flags, give this one a folder of its own (--method_label or --output_dir), or start "
+        "over with --fresh, which deletes that run\n"
     )
     assert main([*changed, "--dry_run"]) == 2
     assert main([*changed, "--fresh"]) == 0
@@ -449,7 +450,7 @@ def test_dry_run_needs_neither_model_nor_data(tmp_path, capsys):
         "steps              18408",
         "passes             73632 forward and 73632 backward (micro-batches, per process)",
         f"output folder      {tmp_path}/run",
-        "state              missing",
+        "state              not started",
     ]
     assert not (tmp_path / "run").exists()
 

@@ -7,6 +7,7 @@ import pytest
 from safetensors.torch import load_file
 
 from hf_vasso.cli import main
+from hf_vasso.tasks.errors import UserError
 
 SCRIPT = Path(__file__).parents[2] / "glue_scripts" / "run_glue_no_trainer.py"
 
@@ -35,6 +36,29 @@ def test_the_loop_ends_at_the_trainers_weights(loop, tiny_bert, data_dir, tmp_pa
         assert largest_difference(weights["trainer", name], weights["loop", name]) == 0.0
         assert scores[name].keys() == {"accuracy"}
     assert largest_difference(weights["loop", "vasso"], weights["loop", "none"]) > 1e-3
+
+
+@pytest.mark.parametrize(
+    ("words", "fault"),
+    [
+        (
+            "--max_steps 3",
+            "this loop trains whole epochs: give --num_train_epochs as a whole number, and no --max_steps",
+        ),
+        ("--dry_run", "this loop has no --dry_run: leave it out, or use `hf-vasso glue`"),
+        ("--method vasoo", "unknown method 'vasoo', did you mean 'vasso'?"),
+    ],
+)
+def test_what_the_loop_does_not_do_is_refused(loop, tiny_bert, words, fault):
+    with pytest.raises(UserError) as refusal:
+        loop(f"--task_name agreement --model_name_or_path {tiny_bert} {words}".split())
+    assert fault in str(refusal.value)
+
+
+def test_a_run_of_the_command_is_not_overwritten(loop, tiny_bert, tmp_path):
+    (tmp_path / "run.json").write_text("{}")
+    with pytest.raises(UserError, match="holds a run of `hf-vasso glue`; choose another --output_dir"):
+        loop(f"--task_name agreement --model_name_or_path {tiny_bert} --output_dir {tmp_path}".split())
 
 
 def largest_difference(left, right):
