@@ -238,7 +238,9 @@ def test_limits_of_evaluation_and_prediction_are_free_and_what_they_change_is_do
         assert len((folder / "predictions_test.tsv").read_text().splitlines()) == limit + 1
     record = read_record(folder / "result.json")
     assert (record.metrics, record.eval_examples, record.cost) == (trained.metrics, 17, trained.cost)
-    capsys.readouterr()
+    said = capsys.readouterr().out
+    assert f"{folder}: not evaluated now; the metrics are those of an earlier command" in said
+    assert f"predictions: {folder}/predictions_test.tsv" in said
     assert main([*predict, "3"]) == 0
     assert main(flags) == 0
     assert capsys.readouterr().out.count("finished before") == 2
