@@ -162,6 +162,43 @@ def test_sparse_gradients_are_refused_by_name():
         engine.step([torch.tensor([1])], LossPasses(lambda ids: embedding(ids).square().sum()))
 
 
+class BucketPasses(LossPasses):
+    """Leaves gradients as views of one lasting buffer, as DDP does with `gradient_as_bucket_view`."""
+
+    def __init__(self, model):
+        super().__init__(mean_square(model))
+        self.parameters = list(model.parameters())
+        self.bucket = torch.zeros(weights(model).numel(), dtype=torch.float64)
+
+    def backward(self, batch, sync):
+        loss = self.loss(batch)
+        gradients = torch.autograd.grad(loss, self.parameters)
+        self.bucket.copy_(torch.cat([gradient.flatten() for gradient in gradients]))
+        parts = self.bucket.split([parameter.numel() for parameter in self.parameters])
+        for parameter, part in zip(self.parameters, parts, strict=True):
+            parameter.grad = part.view_as(parameter)
+        return loss.detach()
+
+
+class TestLastingBuffers:
+    """What is kept from the pass at w must not lie where the next pass writes its gradient."""
+
+    def test_average(self):
+        model = two_layers()
+        clean = torch.autograd.grad(mean_square(model)(examples(0)), list(model.parameters()))
+        engine = make(VASSO, model)
+        engine.step([examples(0)], BucketPasses(model))
+        assert torch.equal(average_of(engine), torch.cat([gradient.flatten() for gradient in clean]))
+
+    def test_clean_gradient_of_a_descent(self):
+        gradients = []
+        for passes in (BucketPasses, lambda model: LossPasses(mean_square(model))):
+            model = two_layers()
+            make(Method(rho=0.2, descent=MeanOfBoth()), model).step([examples(0)], passes(model))
+            gradients.append(torch.cat([parameter.grad.flatten() for parameter in model.parameters()]))
+        assert (gradients[0] - gradients[1]).abs().max() < 1e-14
+
+
 class TestBuffers:
     def running_mean(self, method, steps=3):
         model = nn.Sequential(nn.Linear(4, 3), nn.BatchNorm1d(3)).double()
