@@ -56,7 +56,7 @@ class Context:
         optimizer: The base optimizer.
         generator: Random numbers that are equal on all ranks and are saved with the checkpoint.
         names: Names of this step's tensors, in the order of every vector.
-        parameters: The weights of that order, local shards where they are sharded. At w, except in `Direction.after`.
+        parameters: The weights in that order, at w; local shards where they are sharded.
         norm: The l2 norm over all tensors and all shards, as a tensor without dimensions.
         dot: The inner product over all tensors and all shards, as a tensor without dimensions.
     """
