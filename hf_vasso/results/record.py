@@ -2,9 +2,10 @@
 
 import json
 from collections.abc import Mapping
-from dataclasses import MISSING, asdict, dataclass, fields
+from dataclasses import MISSING, asdict, dataclass, field, fields
 from pathlib import Path
-from typing import Any, get_origin
+from types import UnionType
+from typing import Any, get_args, get_origin
 
 from hf_vasso.results.files import write_json
 from hf_vasso.spelling import unknown_name
@@ -21,7 +22,7 @@ __all__ = [
 ]
 
 RESULT_FILE = "result.json"
-SCHEMA = 1
+SCHEMA = 2
 
 _OPTIMIZERS = {"adamw": "AdamW", "adafactor": "Adafactor", "adagrad": "Adagrad", "sgd": "SGD", "rmsprop": "RMSprop"}
 
@@ -37,12 +38,15 @@ class Record:
 
     Args:
         task: The task's name.
+        task_label: What reports call the task with its data: `--task_label`, else the task's name.
         model: The model's hub id, or the base name of its folder.
         label: What reports call the run: `--method_label`, else the method's name.
         method: Its "name", "numbers" and "paper" ("title", "url", "bibtex", or None).
         seed: The seed of the run.
-        metrics: Metric name to value, only what repeats exactly. A task with several validation splits has the names
-            of the first one bare and those of another with its suffix: `accuracy` and `accuracy_mismatched`.
+        metrics: Metric name to value, only what repeats exactly; the task's headline metric is the first. A
+            classification also has "loss" and "expected_calibration_error". A task with several validation splits has
+            the names of the first one bare and those of another with its suffix: `accuracy` and `accuracy_mismatched`.
+            NaN where a metric is not finite; the file then has null.
         directions: Metric name to "higher" or "lower", whichever is better.
         eval_examples: Examples in the (first) validation split.
         train_examples: Examples trained on.
@@ -52,12 +56,17 @@ class Record:
             training began or was continued: the GPU's tensors, without one the whole process; where the system cannot
             start that anew, as on macOS, since the process began).
         arguments: The flags that change the training or its evaluation.
-        environment: "device", "packages" and "commit".
+        environment: "device", "threads" (of the CPU, per process), "packages" and "commit".
+        collapsed: Whether the model gives one answer for all examples of the (first) validation split, or none that is
+            a number; None where it was not evaluated.
+        history: What was logged along the training, as columns of equal length: "step" and those of "loss" and
+            "sharpness/gap" that there are, None where a step has no value.
         status: "finished".
         schema: Version of this layout.
     """
 
     task: str
+    task_label: str
     model: str
     label: str
     method: dict[str, Any]
@@ -70,6 +79,8 @@ class Record:
     cost: dict[str, float]
     arguments: dict[str, Any]
     environment: dict[str, Any]
+    collapsed: bool | None = None
+    history: dict[str, list[float | None]] = field(default_factory=dict)
     status: str = "finished"
     schema: int = SCHEMA
 
@@ -155,13 +166,21 @@ def read_record(path: Path) -> Record:
 
 
 def _check_keys(path: Path, content: dict[str, Any]) -> None:
-    known = {field.name: field for field in fields(Record)}
+    known = {entry.name: entry for entry in fields(Record)}
     for key in content:
         if key not in known:
             raise RecordError(f"{path}: {unknown_name('key', key, known)}")
-    for key, field in known.items():
-        if key not in content and field.default is MISSING:
+    for key, entry in known.items():
+        if key not in content and entry.default is MISSING and entry.default_factory is MISSING:
             raise RecordError(f"{path}: the key {key!r} is missing; repeat the run")
-        expected: Any = get_origin(field.type) or field.type
-        if key in content and not isinstance(content[key], expected):
-            raise RecordError(f"{path}: {key} must be of type {expected.__name__}, got {content[key]!r}")
+        types = _types(entry.type)
+        if key in content and not isinstance(content[key], types):
+            names = " or ".join(kind.__name__ for kind in types)
+            raise RecordError(f"{path}: {key} must be of type {names}, got {content[key]!r}")
+
+
+def _types(annotation: Any) -> tuple[type, ...]:
+    """The classes that an annotation such as `dict[str, Any]` or `bool | None` allows."""
+    if isinstance(annotation, UnionType):
+        return get_args(annotation)
+    return (get_origin(annotation) or annotation,)

@@ -10,6 +10,7 @@ from hf_vasso.results.summary import summary
 
 RECORD = Record(
     task="rte",
+    task_label="rte",
     model="bert",
     label="none",
     method={"name": "none", "numbers": {}, "paper": None},
@@ -31,8 +32,8 @@ RECORD = Record(
     environment={"device": "cpu", "packages": {}, "commit": None},
 )
 KEYS = (
-    "schema task model label method seed metrics directions eval_examples train_examples data cost arguments "
-    "environment status"
+    "schema task task_label model label method seed metrics directions eval_examples train_examples data cost arguments "
+    "environment collapsed history status"
 )
 
 
@@ -45,14 +46,14 @@ def test_keys_of_the_file(tmp_path):
     write_record(RECORD, tmp_path)
     content = json.loads((tmp_path / "result.json").read_text())
     assert list(content) == KEYS.split()
-    assert content["schema"] == 1
+    assert content["schema"] == 2
     assert content["status"] == "finished"
 
 
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        ({"schema": 2}, "result.json: this version reads schema 1, got 2"),
+        ({"schema": 1}, "result.json: this version reads schema 2, got 1"),
         ({"metrics": [0.5]}, r"result.json: metrics must be of type dict, got \[0.5\]"),
         ({"metrcs": {}}, "result.json: unknown key 'metrcs', did you mean 'metrics'"),
         ({"seed": None}, "result.json: seed must be of type int, got None"),

@@ -1,0 +1,46 @@
+"""What is kept of a run that failed: `failure.json` in its folder, deleted when the run is begun again."""
+
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from hf_vasso.results.files import write_json
+
+__all__ = ["FAILURE_FILE", "Failure", "write_failure"]
+
+FAILURE_FILE = "failure.json"
+
+
+@dataclass(frozen=True)
+class Failure:
+    """
+    A run that ended without a record.
+
+    Args:
+        task_label: What reports call the task with its data.
+        model: The model's hub id, or the base name of its folder.
+        label: What reports call the method.
+        seed: The seed of the run.
+        error: What went wrong, in words: the message of a user's mistake, the last line of a traceback, or the signal
+            that ended the process.
+        traceback: The whole traceback, empty for a user's mistake and for a signal.
+        schema: Version of this layout.
+    """
+
+    task_label: str
+    model: str
+    label: str
+    seed: int
+    error: str
+    traceback: str = ""
+    schema: int = 1
+
+
+def write_failure(failure: Failure, folder: Path) -> None:
+    """
+    Write `failure.json` atomically.
+
+    Args:
+        failure: What to write.
+        folder: The run's output folder.
+    """
+    write_json(folder / FAILURE_FILE, asdict(failure))
