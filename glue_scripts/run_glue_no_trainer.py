@@ -26,6 +26,7 @@ from hf_vasso.tasks.arguments import GlueArguments, parse_glue_arguments
 from hf_vasso.tasks.data import load_task
 from hf_vasso.tasks.encoding import encode
 from hf_vasso.tasks.errors import UserError, user_errors
+from hf_vasso.tasks.examples import select_examples, splits_to_load
 from hf_vasso.tasks.glue import get_task
 from hf_vasso.tasks.labels import label_order, ordered_metrics
 from hf_vasso.tasks.model import load_model, load_tokenizer
@@ -118,6 +119,8 @@ def refuse(glue: GlueArguments, training: VassoTrainingArguments) -> None:
     for name in ("dry_run", "fresh", "do_predict", "resume_from_checkpoint"):
         if vars(glue).get(name) or vars(training).get(name):
             raise ValueError(f"this loop has no --{name}: leave it out, or use `hf-vasso glue`")
+    if glue.probe_hidden_size is not None:
+        raise ValueError("this loop trains no probe: leave --probe_hidden_size out, or use `hf-vasso glue`")
     if Path(str(training.output_dir), "run.json").exists():
         raise ValueError(f"{training.output_dir} holds a run of `hf-vasso glue`; choose another --output_dir")
 
@@ -136,7 +139,8 @@ def main(arguments: list[str]) -> dict[str, float]:
     model, tokenizer = load_model(glue, task), load_tokenizer(glue)
     order = label_order(model.config, task)
     validation = task.validation_splits[0]
-    splits: Any = encode(load_task(task, glue.data_dir, ["train", validation]).splits, task, tokenizer, glue, order)
+    data = load_task(task, glue.data_dir, splits_to_load(task, glue, train=True, evaluate=True, predict=False))
+    splits: Any = encode(select_examples(data.splits, task, glue, training.seed), task, tokenizer, glue, order)
     collate = DataCollatorWithPadding(tokenizer)
     loader = DataLoader(splits["train"], training.per_device_train_batch_size, shuffle=True, collate_fn=collate)
     trained = train(accelerator, model, loader, training)

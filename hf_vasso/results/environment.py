@@ -11,15 +11,16 @@ __all__ = ["environment"]
 _PACKAGES = ("hf_vasso", "torch", "transformers", "accelerate", "datasets", "tokenizers", "numpy")
 
 
-def environment(device: str) -> dict[str, Any]:
+def environment(device: str, threads: int) -> dict[str, Any]:
     """
     Describe where a run takes place.
 
     Args:
         device: "cpu", or the name of the accelerator.
+        threads: Threads with which each process computes on the CPU.
 
     Returns:
-        "device", "packages" (name to version, with Python's) and "commit" (None outside a checkout of this package).
+        "device", "threads", "packages" (name to version, with Python's) and "commit" (None outside a checkout of this package).
     """
     packages = {"python": platform.python_version()}
     for name in _PACKAGES:
@@ -27,7 +28,7 @@ def environment(device: str) -> dict[str, Any]:
             packages[name] = version(name)
         except PackageNotFoundError:  # run from a checkout that is not installed
             continue
-    return {"device": device, "packages": packages, "commit": _commit()}
+    return {"device": device, "threads": threads, "packages": packages, "commit": _commit()}
 
 
 def _commit() -> str | None:

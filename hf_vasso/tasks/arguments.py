@@ -11,7 +11,7 @@ from typing import Any, NoReturn
 import torch
 from transformers import HfArgumentParser
 
-from hf_vasso.tasks.glue import TASKS, get_task
+from hf_vasso.tasks.glue import TASKS, Task, get_task
 from hf_vasso.tasks.recipes import recipe_arguments, recipe_names
 from hf_vasso.training.arguments import VassoTrainingArguments
 
@@ -67,6 +67,17 @@ _FREE = {
 _CHECKPOINTS = {"save_steps", "save_strategy"}
 # Flags of the Transformers example for data of one's own.
 _INSTEAD_OF_DATA_DIR = {"dataset_name", "test_file", "train_file", "validation_file"}
+_COUNTS = (
+    "max_seq_length",
+    "max_train_samples",
+    "max_train_samples_per_class",
+    "max_eval_samples",
+    "max_predict_samples",
+    "holdout_samples",
+    "probe_hidden_size",
+    "lora_r",
+    "lora_alpha",
+)
 _PATHS = ("config_name", "data_dir", "model_name_or_path", "tokenizer_name")
 
 
@@ -106,6 +117,20 @@ class GlueArguments:
     max_train_samples: int | None = field(
         default=None, metadata={"help": "Train on the first so many examples, at least 1."}
     )
+    max_train_samples_per_class: int | None = field(
+        default=None, metadata={"help": "Train on the first so many examples of each class, at least 1."}
+    )
+    holdout_samples: int | None = field(
+        default=None,
+        metadata={
+            "help": "Hold so many training examples out, at least 1, and evaluate on them instead of on the "
+            "validation split: for choosing numbers."
+        },
+    )
+    label_noise: float = field(
+        default=0.0,
+        metadata={"help": "Share of the training examples that get a wrong label, drawn by the seed, in [0, 1)."},
+    )
     max_eval_samples: int | None = field(
         default=None, metadata={"help": "Evaluate on the first so many examples of each split, at least 1."}
     )
@@ -132,6 +157,24 @@ class GlueArguments:
     ignore_mismatched_sizes: bool = field(
         default=False, metadata={"help": "Replace a head of another size instead of refusing it."}
     )
+    probe_hidden_size: int | None = field(
+        default=None,
+        metadata={
+            "help": "Train only a probe: a hidden layer of this width, at least 1, on the mean-pooled features of the "
+            "frozen model, which are computed once."
+        },
+    )
+    use_peft: bool = field(default=False, metadata={"help": "Train LoRA adapters and the head instead of the model."})
+    lora_r: int = field(default=16, metadata={"help": "Rank of the adapters, at least 1."})
+    lora_alpha: int = field(default=32, metadata={"help": "The adapters' output is scaled by lora_alpha / lora_r."})
+    lora_dropout: float = field(default=0.05, metadata={"help": "Dropout before the adapters, in [0, 1)."})
+    lora_target_modules: list[str] | None = field(
+        default=None,
+        metadata={"help": "Names of the modules that get adapters, such as query value; None asks PEFT."},
+    )
+    task_label: str | None = field(
+        default=None, metadata={"help": "What reports and folders call the task with its data; None is its name."}
+    )
     method_label: str | None = field(
         default=None, metadata={"help": "What reports and folders call this run; None is the method's name."}
     )
@@ -141,16 +184,31 @@ class GlueArguments:
     )
 
     def __post_init__(self) -> None:
-        get_task(self.task_name)
+        task = get_task(self.task_name)
         if self.model_name_or_path is None and self.config_name is None:
             raise ValueError(
                 "no model is named; pass --model_name_or_path to fine-tune a pretrained one "
                 "or --config_name to train one from scratch"
             )
-        for name in ("max_seq_length", "max_train_samples", "max_eval_samples", "max_predict_samples"):
+        for name in _COUNTS:
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise ValueError(f"{name} must be at least 1, got {value}")
+        for name in ("label_noise", "lora_dropout"):
+            if not 0 <= getattr(self, name) < 1:
+                raise ValueError(f"{name} must be in [0, 1), got {getattr(self, name)}")
+        self._refuse_contradictions(task)
+
+    def _refuse_contradictions(self, task: Task) -> None:
+        for name in ("max_train_samples_per_class", "label_noise"):
+            if task.is_regression and getattr(self, name):
+                raise ValueError(f"{name} needs classes, and task {task.name} is a regression; leave it out")
+        if self.max_train_samples and self.max_train_samples_per_class:
+            raise ValueError("max_train_samples and max_train_samples_per_class limit the same; give one of them")
+        if self.probe_hidden_size and self.use_peft:
+            raise ValueError("a probe leaves the model frozen, so it has no use for adapters; leave --use_peft out")
+        if self.probe_hidden_size and self.model_name_or_path is None:
+            raise ValueError("a probe needs a pretrained model; pass --model_name_or_path")
 
     @property
     def model(self) -> str:
@@ -171,8 +229,9 @@ def parse_glue_arguments(arguments: Sequence[str]) -> tuple[GlueArguments, Vasso
     """
     Parse a command line, and the recipe that it names, whose flags it overrules.
 
-    Without `--output_dir` the run goes to `runs/<task>/<model>/<label>/seed-<n>`. Without any of `--do_train`,
-    `--do_eval` and `--do_predict` it trains and evaluates, or predicts where the task has nothing to train on.
+    Without `--output_dir` the run goes to `runs/<task label>/<model>/<method label>/seed-<n>`. Without any of
+    `--do_train`, `--do_eval` and `--do_predict` it trains and evaluates, or predicts where the task has nothing to
+    train on.
 
     Args:
         arguments: The words after the command's name.
@@ -275,7 +334,9 @@ def _defaults(given: Namespace) -> list[str]:
     if given.output_dir is None:
         model = given.model_name_or_path or given.config_name or "model"
         label = given.method_label or given.method
-        folder = Path("runs", given.task_name, Path(base_name(model)).name, label, f"seed-{given.seed}")
+        folder = Path(
+            "runs", given.task_label or given.task_name, Path(base_name(model)).name, label, f"seed-{given.seed}"
+        )
         words += ["--output_dir", str(folder)]
     if not (given.do_train or given.do_eval or given.do_predict):
         has_training = given.task_name not in TASKS or "train" in TASKS[given.task_name].splits

@@ -29,7 +29,7 @@ def encode(
         splits: Split name to the task's examples.
         task: It names the columns.
         tokenizer: The model's tokenizer.
-        glue: Its `max_seq_length`, `pad_to_max_length` and `max_*_samples` hold.
+        glue: Its `max_seq_length` and `pad_to_max_length` hold.
         order: The model's number of each of the task's labels.
 
     Returns:
@@ -50,19 +50,8 @@ def encode(
 
     encoded = {}
     for name, examples in splits.items():
-        examples = _first(examples, _limit(name, task, glue))
         if name in task.test_splits:
             examples = examples.remove_columns("label")  # hidden in most test splits
         unused = [column for column in examples.column_names if column != "label"]
         encoded[name] = examples.map(encode_batch, batched=True, remove_columns=unused, desc=f"Tokenising {name}")
     return encoded
-
-
-def _limit(split: str, task: Task, glue: GlueArguments) -> int | None:
-    if split in task.test_splits:
-        return glue.max_predict_samples
-    return glue.max_eval_samples if split in task.validation_splits else glue.max_train_samples
-
-
-def _first(examples: datasets.Dataset, count: int | None) -> datasets.Dataset:
-    return examples if count is None else examples.select(range(min(count, len(examples))))

@@ -1,7 +1,7 @@
 """GLUE's metrics as an `evaluate.Metric` that needs no hub, with the numbers of scikit-learn and scipy."""
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import datasets
@@ -11,9 +11,10 @@ from scipy.stats import pearsonr, spearmanr
 from sklearn.metrics import accuracy_score, f1_score, matthews_corrcoef
 from transformers import EvalPrediction
 
+from hf_vasso.tasks.calibration import calibration
 from hf_vasso.tasks.glue import Task
 
-__all__ = ["GlueMetric", "compute_metrics", "logits_of", "predicted_labels"]
+__all__ = ["GlueMetric", "compute_metrics", "logits_of", "metric_direction", "predicted_labels", "recorded_metrics"]
 
 logger = logging.getLogger(__name__)
 
@@ -61,18 +62,45 @@ def compute_metrics(task: Task) -> Callable[[EvalPrediction], dict[str, float]]:
         task: Its `metrics` are computed.
 
     Returns:
-        A function from the Trainer's predictions to plain floats by metric name.
+        A function from the Trainer's predictions to plain floats by name: the task's metrics, those of `calibration`
+        for a classification, and "collapsed", 1.0 where one answer is given for all examples or one is no number.
     """
     metric = GlueMetric(task)
 
     def compute(prediction: EvalPrediction) -> dict[str, float]:
-        scores = metric.compute(
-            predictions=predicted_labels(task, prediction.predictions), references=prediction.label_ids
-        )
+        logits, references = logits_of(prediction.predictions), np.asarray(prediction.label_ids)
+        predicted = predicted_labels(task, logits)
+        scores = metric.compute(predictions=predicted, references=references)
         assert scores is not None  # only the processes beside the first of a distributed metric get None
-        return scores
+        if not task.is_regression:
+            scores |= calibration(logits, references)
+        return {**scores, "collapsed": float(np.all(predicted == predicted[0]) or not np.isfinite(logits).all())}
 
     return compute
+
+
+def recorded_metrics(task: Task, scores: Mapping[str, float]) -> dict[str, float]:
+    """
+    The metrics that stand in a record, the headline first.
+
+    Args:
+        task: The task.
+        scores: What `compute_metrics` gives, under the Trainer's prefix for evaluations.
+
+    Returns:
+        Metric name to value: the task's metrics, and for a classification "loss", the mean cross-entropy whatever the
+        training's loss was, and "expected_calibration_error".
+    """
+    metrics = {name: scores[f"eval_{name}"] for name in task.metrics}
+    if not task.is_regression:
+        metrics["loss"] = scores["eval_cross_entropy"]
+        metrics["expected_calibration_error"] = scores["eval_expected_calibration_error"]
+    return metrics
+
+
+def metric_direction(task: Task, metric: str) -> str:
+    """Whether "higher" or "lower" values of a recorded metric are better."""
+    return "lower" if metric.startswith(("loss", "expected_calibration_error")) else task.direction
 
 
 def logits_of(outputs: np.ndarray | tuple[np.ndarray, ...]) -> np.ndarray:

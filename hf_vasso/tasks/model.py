@@ -1,7 +1,12 @@
 """Load the model and tokenizer of a run, with the task's labels."""
 
+import os
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
+from peft import LoraConfig, PeftConfig, PeftModel, TaskType, get_peft_model
+from peft.utils import CONFIG_NAME as ADAPTER_CONFIG
 from transformers import (
     AutoConfig,
     AutoModelForSequenceClassification,
@@ -14,27 +19,41 @@ from transformers import (
 from hf_vasso.tasks.arguments import GlueArguments
 from hf_vasso.tasks.glue import Task
 from hf_vasso.tasks.labels import knows_labels, label_order
+from hf_vasso.tasks.probe import Probe, ProbeConfig
 
-__all__ = ["load_model", "load_tokenizer"]
+__all__ = ["hub_options", "load_model", "load_tokenizer"]
 
 
-def load_model(glue: GlueArguments, task: Task) -> PreTrainedModel:
+def load_model(glue: GlueArguments, task: Task) -> PreTrainedModel | PeftModel:
     """
-    Load a pretrained model with a head for the task, or build one from a configuration alone.
+    Load a pretrained model with a head for the task, build one from a configuration alone, or make a new probe.
 
     Args:
         glue: It names the model.
         task: Its labels go into the model's configuration.
 
     Returns:
-        The model. Without `model_name_or_path` its weights are drawn anew.
+        The model. Without `model_name_or_path` its weights are drawn anew. With `use_peft` only adapters and head are
+        trainable.
 
     Raises:
         OSError: The model is not to be found.
         ValueError: The model is of no known kind, its head has another size than the task needs, or it does not know
             the labels of a task without training examples.
     """
-    options = _hub_options(glue)
+    if glue.probe_hidden_size is not None:
+        return _new_probe(glue, task, glue.probe_hidden_size)
+    adapters = glue.model if Path(glue.model, ADAPTER_CONFIG).is_file() else None
+    if adapters is not None:
+        base: Any = PeftConfig.from_pretrained(adapters).base_model_name_or_path
+        model = _load_whole_model(replace(glue, model_name_or_path=base), task)
+        return PeftModel.from_pretrained(model, adapters, is_trainable=True)
+    model = _load_whole_model(glue, task)
+    return get_peft_model(model, _lora(glue)) if glue.use_peft else model
+
+
+def _load_whole_model(glue: GlueArguments, task: Task) -> PreTrainedModel:
+    options = hub_options(glue)
     config = AutoConfig.from_pretrained(glue.config_name or glue.model, **options)
     if task.trained_on and not knows_labels(config, task):
         raise ValueError(
@@ -58,6 +77,28 @@ def load_model(glue: GlueArguments, task: Task) -> PreTrainedModel:
         ) from error
 
 
+def _new_probe(glue: GlueArguments, task: Task, hidden_size: int) -> Probe:
+    backbone = AutoConfig.from_pretrained(glue.model, **hub_options(glue))
+    config = ProbeConfig(
+        input_size=backbone.hidden_size,
+        hidden_size=hidden_size,
+        backbone=os.path.realpath(glue.model) if os.path.exists(glue.model) else glue.model,
+        backbone_revision=glue.model_revision,
+    )
+    _set_labels(config, task)
+    return Probe(config)
+
+
+def _lora(glue: GlueArguments) -> LoraConfig:
+    return LoraConfig(
+        task_type=TaskType.SEQ_CLS,
+        r=glue.lora_r,
+        lora_alpha=glue.lora_alpha,
+        lora_dropout=glue.lora_dropout,
+        target_modules=glue.lora_target_modules,
+    )
+
+
 def load_tokenizer(glue: GlueArguments) -> PreTrainedTokenizerBase:
     """
     Load the tokenizer of a run.
@@ -72,7 +113,7 @@ def load_tokenizer(glue: GlueArguments) -> PreTrainedTokenizerBase:
         OSError: The tokenizer is not to be found.
         ValueError: The tokenizer is of no known kind.
     """
-    return AutoTokenizer.from_pretrained(glue.tokenizer_name or glue.model, **_hub_options(glue))
+    return AutoTokenizer.from_pretrained(glue.tokenizer_name or glue.model, **hub_options(glue))
 
 
 def _set_labels(config: PretrainedConfig, task: Task) -> None:
@@ -86,7 +127,8 @@ def _set_labels(config: PretrainedConfig, task: Task) -> None:
     config.id2label = {number: name for name, number in label2id.items()}
 
 
-def _hub_options(glue: GlueArguments) -> dict[str, Any]:
+def hub_options(glue: GlueArguments) -> dict[str, Any]:
+    """What every `from_pretrained` of a run takes beside the name."""
     return {
         "cache_dir": glue.cache_dir,
         "revision": glue.model_revision,

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from hf_vasso.results.record import describe_method
 from hf_vasso.tasks.arguments import GlueArguments
 from hf_vasso.tasks.data import load_task
+from hf_vasso.tasks.examples import count_train_examples
 from hf_vasso.tasks.glue import Task
 from hf_vasso.tasks.run_folder import RunFolder
 from hf_vasso.training.arguments import VassoTrainingArguments
@@ -88,10 +89,9 @@ def describe_plan(glue: GlueArguments, training: VassoTrainingArguments, task: T
 
 def _train_examples(glue: GlueArguments, task: Task) -> int:
     if glue.data_dir is None and "train" in task.split_sizes:
-        examples = task.split_sizes["train"]
-    else:
-        examples = len(load_task(task, glue.data_dir, ["train"]).splits["train"])
-    return min(examples, glue.max_train_samples or examples)
+        return count_train_examples(None, task.split_sizes["train"], task, glue)
+    labels = load_task(task, glue.data_dir, ["train"]).splits["train"]["label"]
+    return count_train_examples(labels, len(labels), task, glue)
 
 
 def _state(folder: RunFolder, training: VassoTrainingArguments) -> str:

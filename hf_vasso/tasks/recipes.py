@@ -3,6 +3,7 @@
 import json
 import os
 import re
+from collections.abc import Hashable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -10,13 +11,24 @@ import yaml
 
 from hf_vasso.spelling import unknown_name
 
-__all__ = ["RECIPES", "recipe_arguments", "recipe_names"]
+__all__ = ["RECIPES", "expand_variables", "flag_words", "read_mapping", "recipe_arguments", "recipe_names"]
 
 RECIPES = Path(__file__).parents[1] / "recipes"
 
 
 class _Loader(yaml.SafeLoader):
-    """Reads yes, no, on and off as words, as YAML 1.2 does: `save_strategy: no` is the flag's value, not false."""
+    """
+    Reads yes, no, on and off as words, as YAML 1.2 does: `save_strategy: no` is the flag's value, not false.
+
+    A key that stands twice in a mapping is refused, as the first one would be lost without a word.
+    """
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
+        keys = [self.construct_object(key, deep=True) for key, _ in node.value]
+        for key in keys:
+            if keys.count(key) > 1:
+                raise yaml.constructor.ConstructorError(None, None, f"the key {key!r} stands twice", node.start_mark)
+        return super().construct_mapping(node, deep)
 
 
 _BOOL = "tag:yaml.org,2002:bool"
@@ -30,8 +42,6 @@ _Loader.add_implicit_resolver(_BOOL, re.compile("^(?:true|false)$", re.IGNORECAS
 def recipe_arguments(name_or_path: str) -> list[str]:
     """
     Read a recipe as command-line arguments, so that its values are parsed and checked as those of the command line.
-
-    A plain YAML reader would take `1e-4` for a text; as an argument it is the number that its author meant.
 
     Args:
         name_or_path: A shipped recipe, such as "glue/rte-vasso", or the path of a YAML file.
@@ -47,24 +57,88 @@ def recipe_arguments(name_or_path: str) -> list[str]:
         ['--task_name', 'rte']
     """
     path = _find(name_or_path)
-    try:
-        recipe = yaml.load(path.read_text(encoding="utf-8"), Loader=_Loader)
-    except yaml.YAMLError as error:
-        raise ValueError(f"recipe {path} is broken YAML: {error}") from error
-    if not isinstance(recipe, dict):
-        raise ValueError(f"recipe {path} must map flags to values, one `key: value` a line, got {recipe!r}")
+    recipe = read_mapping(path)
     if "config" in recipe:
-        raise ValueError(f"recipe {path} names another recipe, {recipe['config']!r}; copy its lines instead")
-    arguments = []
-    for key, value in recipe.items():
-        if value is not None:
-            arguments += [f"--{key}", *(_expand(path, word) for word in _words(value))]
-    return arguments
+        raise ValueError(f"{path} names another recipe, {recipe['config']!r}; copy its lines instead")
+    return flag_words(recipe, path)
 
 
 def recipe_names() -> list[str]:
     """The names of the shipped recipes."""
     return [path.relative_to(RECIPES).with_suffix("").as_posix() for path in sorted(RECIPES.rglob("*.yaml"))]
+
+
+def read_mapping(path: Path) -> dict[str, Any]:
+    """
+    Read a YAML file that maps names to values.
+
+    Args:
+        path: The file.
+
+    Returns:
+        What stands in it.
+
+    Raises:
+        ValueError: It is no YAML, has a key twice, or is no mapping.
+    """
+    try:
+        content = yaml.load(path.read_text(encoding="utf-8"), Loader=_Loader)
+    except yaml.YAMLError as error:
+        raise ValueError(f"{path} is broken YAML: {error}") from error
+    if not isinstance(content, dict):
+        raise ValueError(f"{path} must map flags to values, one `key: value` a line, got {content!r}")
+    return {str(key): value for key, value in content.items()}
+
+
+def flag_words(flags: Mapping[str, Any], path: Path) -> list[str]:
+    """
+    Flags as the words of a command line.
+
+    A plain YAML reader takes `1e-4` for a text; as a word it is the number that its author meant.
+
+    Args:
+        flags: Flag to value, as YAML has them.
+        path: The file in which they stand, for the message.
+
+    Returns:
+        `--key value` for each flag; `null` leaves a flag at its default.
+
+    Raises:
+        ValueError: A variable that a value names is not set.
+
+    Example:
+        >>> flag_words({"rho": 0.05, "fp16": True, "seed": None}, Path("some.yaml"))
+        ['--rho', '0.05', '--fp16', 'true']
+    """
+    words = []
+    for key, value in flags.items():
+        if value is not None:
+            words += [f"--{key}", *(expand_variables(word, path) for word in _words(value))]
+    return words
+
+
+def expand_variables(text: str, path: Path) -> str:
+    """
+    Replace each ${VARIABLE} by its value in the environment.
+
+    Args:
+        text: A value.
+        path: The file in which it stands, for the message.
+
+    Returns:
+        The value with the variables replaced.
+
+    Raises:
+        ValueError: A variable is not set.
+    """
+
+    def value(match: re.Match[str]) -> str:
+        variable = match.group(1)
+        if variable not in os.environ:
+            raise ValueError(f"{path} uses ${{{variable}}}, which is not set; export {variable}=...")
+        return os.environ[variable]
+
+    return re.sub(r"\$\{(\w+)\}", value, text)
 
 
 def _find(name_or_path: str) -> Path:
@@ -82,15 +156,3 @@ def _words(value: Any) -> list[str]:
     if isinstance(value, (bool, dict)):
         return [json.dumps(value)]
     return [str(value)]
-
-
-def _expand(path: Path, word: str) -> str:
-    """Replace each ${VARIABLE} by its value in the environment."""
-
-    def value(match: re.Match[str]) -> str:
-        variable = match.group(1)
-        if variable not in os.environ:
-            raise ValueError(f"recipe {path} uses ${{{variable}}}, which is not set; export {variable}=...")
-        return os.environ[variable]
-
-    return re.sub(r"\$\{(\w+)\}", value, word)

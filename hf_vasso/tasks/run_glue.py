@@ -6,7 +6,14 @@ from typing import Any
 
 import torch
 from datasets import disable_progress_bars
-from transformers import DataCollatorWithPadding, TrainingArguments, set_seed
+from transformers import (
+    DataCollatorWithPadding,
+    PretrainedConfig,
+    PreTrainedTokenizerBase,
+    TrainingArguments,
+    default_data_collator,
+    set_seed,
+)
 
 from hf_vasso.results.environment import environment
 from hf_vasso.results.files import write_text
@@ -24,11 +31,14 @@ from hf_vasso.tasks.cost import NO_COST, TrainingClock, training_cost
 from hf_vasso.tasks.data import load_task
 from hf_vasso.tasks.encoding import encode
 from hf_vasso.tasks.errors import user_errors
+from hf_vasso.tasks.examples import select_examples, splits_to_load, validation_splits
 from hf_vasso.tasks.glue import Task, get_task
 from hf_vasso.tasks.interruption import stop_on_signal
 from hf_vasso.tasks.labels import label_order, ordered_metrics, ordered_predictions
-from hf_vasso.tasks.model import load_model, load_tokenizer
+from hf_vasso.tasks.metrics import metric_direction, recorded_metrics
+from hf_vasso.tasks.model import hub_options, load_model, load_tokenizer
 from hf_vasso.tasks.plan import describe_plan
+from hf_vasso.tasks.probe import ProbeConfig, pooled_features
 from hf_vasso.tasks.run_folder import RunFolder
 from hf_vasso.training.arguments import VassoTrainingArguments
 from hf_vasso.training.trainer import VassoTrainer
@@ -92,22 +102,26 @@ def run_glue(glue: GlueArguments, training: VassoTrainingArguments) -> Record:
         folder.begin(binding_arguments(glue, training), glue.fresh)
     if run.trains:
         _train(run, folder)
-    metrics, eval_examples = {}, 0
+    evaluated = _NOT_EVALUATED
     if record is not None and not run.trains:
-        metrics, eval_examples = record.metrics, record.eval_examples
+        evaluated = {name: getattr(record, name) for name in _NOT_EVALUATED}
         glue = _with_limits_of(record, glue, training)
     if training.do_eval:
-        metrics, eval_examples = _evaluate(run), len(run.splits[task.validation_splits[0]])
-    elif metrics:
+        evaluated = _evaluate(run)
+    elif evaluated["metrics"]:
         _say(training, f"{folder.path}: not evaluated now; the metrics are those of an earlier command")
     if training.do_predict:
         _predict(run, folder)
         _say(training, "\n".join(f"predictions: {path}" for path in folder.prediction_files.values()))
     trained = folder.training or {"train_examples": 0, "data": run.data, "cost": NO_COST}
-    record = _record(glue, training, metrics, eval_examples, trained)
+    record = _record(glue, training, {**trained, **evaluated})
     if training.process_index == 0:
         write_record(record, folder.path)
     return record
+
+
+# The entries of a record about its evaluation.
+_NOT_EVALUATED: dict[str, Any] = {"metrics": {}, "eval_examples": 0, "collapsed": None}
 
 
 @dataclass(frozen=True)
@@ -117,6 +131,7 @@ class _Run:
     task: Task
     trainer: VassoTrainer
     splits: dict[str, Any]  # the Trainer takes a datasets.Dataset, though its annotations ask for torch's
+    validation_splits: tuple[str, ...]
     order: list[int]
     data: dict[str, str]
     trains: bool
@@ -161,12 +176,9 @@ def _load(glue: GlueArguments, training: VassoTrainingArguments, task: Task, fol
     has_trained = not glue.fresh and folder.training is not None
     trains = training.do_train and not has_trained
     if has_trained:
-        glue = replace(glue, model_name_or_path=str(folder.path), config_name=None, tokenizer_name=None)
-    names = [
-        *(["train"] if trains else []),
-        *(task.validation_splits if training.do_eval else ()),
-        *(task.test_splits if training.do_predict else ()),
-    ]
+        own = {"config_name": None, "tokenizer_name": None, "probe_hidden_size": None, "use_peft": False}
+        glue = replace(glue, model_name_or_path=str(folder.path), **own)
+    names = splits_to_load(task, glue, train=trains, evaluate=training.do_eval, predict=training.do_predict)
     if training.process_index > 0:
         disable_progress_bars()
     set_seed(training.seed)  # before the model draws its head
@@ -174,18 +186,24 @@ def _load(glue: GlueArguments, training: VassoTrainingArguments, task: Task, fol
         data = load_task(task, glue.data_dir, names)
     model, tokenizer = load_model(glue, task), load_tokenizer(glue)
     order = label_order(model.config, task)
+    examples = select_examples(data.splits, task, glue, training.seed)
     with training.main_process_first(desc="tokenising"):
-        splits = encode(data.splits, task, tokenizer, glue, order)
+        splits = encode(examples, task, tokenizer, glue, order)
+        if isinstance(model.config, ProbeConfig):
+            splits = pooled_features(splits, tokenizer, model.config, hub_options(glue))
     trainer = VassoTrainer(
         model=model,
         args=training,
         train_dataset=splits.get("train"),
         eval_dataset=splits.get(task.validation_splits[0]) if training.do_eval else None,
         processing_class=tokenizer,
-        data_collator=DataCollatorWithPadding(tokenizer, pad_to_multiple_of=8 if training.fp16 else None),
+        data_collator=_collator(model.config, tokenizer, training),
         compute_metrics=ordered_metrics(task, order),
     )
-    return _Run(task, trainer, splits, order, {"source": data.source, "fingerprint": data.fingerprint}, trains)
+    judged_on = validation_splits(task, glue)
+    return _Run(
+        task, trainer, splits, judged_on, order, {"source": data.source, "fingerprint": data.fingerprint}, trains
+    )
 
 
 def _train(run: _Run, folder: RunFolder) -> None:
@@ -217,6 +235,7 @@ def _train(run: _Run, folder: RunFolder) -> None:
                         "train_examples": len(run.splits["train"]),
                         "data": run.data,
                         "cost": training_cost(trainer, clock),
+                        "history": _history(trainer.state.log_history),
                     }
                 )
             if training.push_to_hub:
@@ -226,16 +245,30 @@ def _train(run: _Run, folder: RunFolder) -> None:
         raise SystemExit(128 + stop.received)
 
 
-def _evaluate(run: _Run) -> dict[str, float]:
-    """The task's metrics on each validation split, those of the first one under their bare names."""
+def _evaluate(run: _Run) -> dict[str, Any]:
+    """The record's entries about the evaluation; metrics of the first split stand under their bare names."""
     metrics, results = {}, {}
-    for split in run.task.validation_splits:
-        suffix = "" if split == run.task.validation_splits[0] else split.removeprefix("validation")
-        values = run.trainer.evaluate(run.splits[split])
-        results |= {name + suffix: value for name, value in values.items()}
-        metrics |= {name + suffix: values[f"eval_{name}"] for name in run.task.metrics}
+    for split in run.validation_splits:
+        suffix = "" if split == run.validation_splits[0] else split.removeprefix("validation")
+        scores = run.trainer.evaluate(run.splits[split])
+        results |= {name + suffix: value for name, value in scores.items()}
+        metrics |= {name + suffix: value for name, value in recorded_metrics(run.task, scores).items()}
     run.trainer.save_metrics("eval", results)
-    return metrics
+    return {
+        "metrics": metrics,
+        "eval_examples": len(run.splits[run.validation_splits[0]]),
+        "collapsed": bool(results["eval_collapsed"]),
+    }
+
+
+def _history(logs: Sequence[dict[str, Any]]) -> dict[str, list[float | None]]:
+    """The columns of a record's history from the Trainer's log."""
+    rows = [entries for entries in logs if "loss" in entries]
+    return {
+        name: [entries.get(name) for entries in rows]
+        for name in ("step", "loss", "sharpness/gap")
+        if any(name in entries for entries in rows)
+    }
 
 
 def _predict(run: _Run, folder: RunFolder) -> None:
@@ -247,28 +280,27 @@ def _predict(run: _Run, folder: RunFolder) -> None:
             write_text(path, "index\tprediction\n" + "".join(lines))
 
 
-def _record(
-    glue: GlueArguments,
-    training: VassoTrainingArguments,
-    metrics: dict[str, float],
-    eval_examples: int,
-    trained: dict[str, Any],
-) -> Record:
+def _record(glue: GlueArguments, training: VassoTrainingArguments, outcome: dict[str, Any]) -> Record:
     method = training.build_method()
     paper = asdict(method.paper) if method.paper else None
     return Record(
         task=glue.task_name,
+        task_label=glue.task_label or glue.task_name,
         model=base_name(glue.model),
         label=glue.method_label or method.name,
         method={"name": method.name, "numbers": method.numbers, "paper": paper},
         seed=training.seed,
-        metrics=metrics,
-        directions=dict.fromkeys(metrics, get_task(glue.task_name).direction),
-        eval_examples=eval_examples,
-        **trained,
+        directions={name: metric_direction(get_task(glue.task_name), name) for name in outcome["metrics"]},
         arguments=with_base_names(result_arguments(glue, training)),
-        environment=environment(_device_name(training.device)),
+        environment=environment(_device_name(training.device), torch.get_num_threads()),
+        **outcome,
     )
+
+
+def _collator(config: PretrainedConfig, tokenizer: PreTrainedTokenizerBase, training: TrainingArguments) -> Any:
+    if isinstance(config, ProbeConfig):
+        return default_data_collator  # features have one width
+    return DataCollatorWithPadding(tokenizer, pad_to_multiple_of=8 if training.fp16 else None)
 
 
 def _answer(task: Task, label: Any) -> str:
