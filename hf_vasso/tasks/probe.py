@@ -152,6 +152,6 @@ def _with_features(examples: datasets.Dataset, embed: _Embed, backbone_key: str)
         new_fingerprint=key,
         desc="Computing features",
     )
-    for name in labels:
-        features = features.add_column(name, examples[name][:]).cast_column(name, examples.features[name])
+    if labels:
+        features = datasets.concatenate_datasets([features, examples.select_columns(labels)], axis=1)
     return features.with_format("torch")

@@ -11,7 +11,13 @@ from sklearn import metrics as sklearn_metrics
 from transformers import EvalPrediction
 
 from hf_vasso.tasks.glue import TASKS, get_task
-from hf_vasso.tasks.metrics import GlueMetric, compute_metrics, predicted_labels
+from hf_vasso.tasks.metrics import (
+    GlueMetric,
+    compute_metrics,
+    metric_direction,
+    predicted_labels,
+    recorded_metrics,
+)
 
 PREDICTED = [1, 0, 1, 1, 0, 1, 0, 1]
 EXPECTED = [1, 0, 0, 1, 1, 1, 0, 0]
@@ -81,9 +87,9 @@ def test_trainer_gets_the_largest_logit_also_from_a_tuple():
     logits = np.eye(2, dtype=np.float32)[PREDICTED]
     hidden_states = np.zeros((len(PREDICTED), 4))
     compute = compute_metrics(get_task("mrpc"))
-    expected = pytest.approx({"accuracy": ACCURACY, "f1": F1})
-    assert compute(EvalPrediction(logits, np.asarray(EXPECTED))) == expected
-    assert compute(EvalPrediction((logits, hidden_states), np.asarray(EXPECTED))) == expected
+    scores = compute(EvalPrediction(logits, np.asarray(EXPECTED)))
+    assert (scores["accuracy"], scores["f1"], scores["collapsed"]) == pytest.approx((ACCURACY, F1, 0.0))
+    assert compute(EvalPrediction((logits, hidden_states), np.asarray(EXPECTED))) == scores
 
 
 @pytest.mark.parametrize("shape", [(3, 1), (3,)])
@@ -91,7 +97,23 @@ def test_regression_takes_the_output_itself(shape):
     outputs = np.asarray([0.5, 2.0, 4.5], dtype=np.float32).reshape(shape)
     assert predicted_labels(get_task("stsb"), outputs).tolist() == [0.5, 2.0, 4.5]
     scores = compute_metrics(get_task("stsb"))(EvalPrediction(outputs, np.asarray([0.5, 2.0, 4.5])))
-    assert scores == pytest.approx({"pearson": 1.0, "spearmanr": 1.0})
+    assert scores == pytest.approx({"pearson": 1.0, "spearmanr": 1.0, "collapsed": 0.0})
+
+
+@pytest.mark.parametrize("logits", [[[1.0, 0.0], [2.0, 0.0]], [[1.0, 0.0], [math.nan, 0.0]]])
+def test_one_answer_for_all_or_none_at_all_is_a_collapse(logits):
+    scores = compute_metrics(get_task("rte"))(EvalPrediction(np.asarray(logits), np.asarray([0, 1])))
+    assert scores["collapsed"] == 1.0
+
+
+def test_recorded_metrics_begin_with_the_headline():
+    scores = {f"eval_{name}": 0.5 for name in ("accuracy", "f1", "cross_entropy", "expected_calibration_error")}
+    names = ["accuracy", "f1", "loss", "expected_calibration_error"]
+    assert list(recorded_metrics(get_task("mrpc"), scores)) == names
+    assert [metric_direction(get_task("mrpc"), name) for name in names] == ["higher", "higher", "lower", "lower"]
+    assert metric_direction(get_task("mnli"), "loss_mismatched") == "lower"
+    correlations = {"eval_pearson": 0.1, "eval_spearmanr": 0.2}
+    assert recorded_metrics(get_task("stsb"), correlations) == {"pearson": 0.1, "spearmanr": 0.2}
 
 
 def test_one_regression_example_keeps_its_dimension():

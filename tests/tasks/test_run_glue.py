@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import resource
 import signal
 import socket
@@ -71,7 +72,10 @@ def test_record(flags, folder, tiny_bert, capsys):
     assert record.method["numbers"] == {"rho": 0.1, "theta": 0.4}
     assert record.method["paper"]["url"].startswith("https://arxiv.org/")
     assert 0 <= record.metrics["accuracy"] <= 1
-    assert record.directions == {"accuracy": "higher"}
+    assert record.directions == {"accuracy": "higher", "loss": "lower", "expected_calibration_error": "lower"}
+    assert record.collapsed in (True, False)
+    assert record.task_label == "agreement"
+    assert record.history == {}  # nothing is logged within so few steps
     assert (record.train_examples, record.eval_examples) == (24, 17)
     assert record.data["source"] == "local files"
     cost = record.cost
@@ -80,6 +84,7 @@ def test_record(flags, folder, tiny_bert, capsys):
     assert cost["seconds_per_step"] == cost["train_seconds"] / 6
     assert cost["peak_memory_bytes"] > 2**20
     assert record.environment["device"] == "cpu"
+    assert record.environment["threads"] == torch.get_num_threads()
     assert {"python", "torch", "transformers"} <= record.environment["packages"].keys()
     text = (folder / "result.json").read_text()
     assert str(tiny_bert.parent) not in text
@@ -92,7 +97,17 @@ def test_record(flags, folder, tiny_bert, capsys):
     assert AutoConfig.from_pretrained(folder).id2label == {0: "unacceptable", 1: "acceptable"}
     shown = capsys.readouterr().out
     assert "agreement, tiny-bert, vasso (rho 0.1, theta 0.4), seed 42, 24 training and 17 evaluation examples" in shown
-    assert f"accuracy  {record.metrics['accuracy']:.4f}  higher" in shown
+    assert re.search(rf"accuracy +{record.metrics['accuracy']:.4f}  higher", shown)
+
+
+def test_what_is_logged_along_the_training_is_in_the_record(flags, folder, tmp_path):
+    assert main([*flags, "--logging_steps", "2"]) == 0
+    history = read_record(folder / "result.json").history
+    assert history["step"] == [2, 4, 6]
+    assert [len(column) for column in history.values()] == [3, 3, 3]
+    assert list(history) == ["step", "loss", "sharpness/gap"]
+    assert main([*flags, "--logging_steps", "2", "--method", "none", "--output_dir", f"{tmp_path}/none"]) == 0
+    assert list(read_record(tmp_path / "none" / "result.json").history) == ["step", "loss"]
 
 
 def test_the_method_matters_and_the_seed_repeats(flags, tmp_path):
@@ -139,8 +154,10 @@ def test_mnli_and_ax(flags, tmp_path):
     mnli, ax = tmp_path / "mnli", tmp_path / "ax"
     assert main([*flags, "--task_name", "mnli", "--output_dir", str(mnli)]) == 0
     record = read_record(mnli / "result.json")
-    assert list(record.metrics) == ["accuracy", "accuracy_mismatched"]
-    assert record.directions == {"accuracy": "higher", "accuracy_mismatched": "higher"}
+    names = ("accuracy", "loss", "expected_calibration_error")
+    assert list(record.metrics) == [*names, *(f"{name}_mismatched" for name in names)]
+    assert record.directions["accuracy_mismatched"] == "higher"
+    assert record.directions["loss_mismatched"] == "lower"
     assert record.eval_examples == 7
     results = json.loads((mnli / "all_results.json").read_text())
     assert results["eval_accuracy_mismatched"] == record.metrics["accuracy_mismatched"]
@@ -224,7 +241,7 @@ def test_what_is_asked_for_later_is_done_with_the_trained_model(flags, folder):
     assert main(flags) == 0
     record = read_record(folder / "result.json")
     assert (record.cost, record.train_examples, record.data) == (trained.cost, 24, trained.data)
-    assert record.metrics.keys() == {"accuracy"}
+    assert record.metrics.keys() == {"accuracy", "loss", "expected_calibration_error"}
     assert main([*flags, "--output_dir", f"{folder}-straight"]) == 0
     assert record.metrics == read_record(Path(f"{folder}-straight") / "result.json").metrics
 

@@ -34,7 +34,7 @@ def test_the_loop_ends_at_the_trainers_weights(loop, tiny_bert, data_dir, tmp_pa
             weights[kind, name] = load_file(tmp_path / f"{kind}-{name}" / "model.safetensors")
     for name in ("vasso", "none"):
         assert largest_difference(weights["trainer", name], weights["loop", name]) == 0.0
-        assert scores[name].keys() == {"accuracy"}
+        assert "accuracy" in scores[name]
     assert largest_difference(weights["loop", "vasso"], weights["loop", "none"]) > 1e-3
 
 

@@ -1,0 +1,120 @@
+"""Probes and adapters: what is trained and saved, and that later stages find it."""
+
+import json
+from pathlib import Path
+
+import datasets.config
+import pytest
+import torch
+from safetensors.torch import load_file
+from transformers import AutoModel, AutoModelForSequenceClassification, AutoTokenizer
+
+from hf_vasso.cli import main
+from hf_vasso.engine import SharpnessAwareStep
+from hf_vasso.results.record import read_record
+from hf_vasso.tasks.probe import ProbeConfig, pooled_features
+
+
+@pytest.fixture
+def flags(tiny_bert, data_dir, tmp_path, monkeypatch) -> list[str]:
+    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "cache")
+    return (
+        f"glue --task_name agreement --model_name_or_path {tiny_bert} --data_dir {data_dir} "
+        f"--output_dir {tmp_path}/run --num_train_epochs 2 --per_device_train_batch_size 8 --learning_rate 1e-2 "
+        "--report_to none"
+    ).split()
+
+
+@pytest.fixture
+def folder(tmp_path) -> Path:
+    return tmp_path / "run"
+
+
+PROBE = ["--probe_hidden_size", "5"]
+LORA = "--use_peft --lora_r 2 --lora_alpha 4 --lora_target_modules query value".split()
+
+
+def test_features_are_the_mean_over_an_examples_own_tokens(flags, tiny_bert):
+    tokenizer, model = AutoTokenizer.from_pretrained(tiny_bert), AutoModel.from_pretrained(tiny_bert).eval()
+    texts = ["the keys seem famous", "the narrow mirrors beside the keys seem famous"]
+    encoded = datasets.Dataset.from_dict({**tokenizer(texts), "label": [1, 0]})
+    config = ProbeConfig(backbone=str(tiny_bert))
+    examples = pooled_features({"train": encoded}, tokenizer, config, {})["train"]
+    for text, features in zip(texts, examples["features"], strict=True):
+        with torch.no_grad():
+            states = model(**tokenizer(text, return_tensors="pt")).last_hidden_state
+        torch.testing.assert_close(features, states[0].mean(0))
+    assert examples["label"][:].tolist() == [1, 0]
+
+
+def test_features_are_computed_once(flags, folder, tmp_path, monkeypatch):
+    assert main([*flags, *PROBE]) == 0
+    files = sorted((tmp_path / "cache").rglob("*.arrow"))
+    assert len(files) == 2
+    monkeypatch.setattr("hf_vasso.tasks.probe._Embed.__call__", None)  # cannot compute any more
+    other = ["--label_noise", "0.3", "--output_dir", f"{tmp_path}/other"]
+    assert main([*flags, *PROBE, *other]) == 0
+    assert sorted((tmp_path / "cache").rglob("*.arrow")) == files
+    assert read_record(tmp_path / "other" / "result.json").metrics != {}
+
+
+def test_only_the_probe_is_trained_and_saved_and_predicts_later(flags, folder):
+    assert main([*flags, *PROBE]) == 0
+    record = read_record(folder / "result.json")
+    assert record.model == "tiny-bert"
+    saved = load_file(folder / "model.safetensors")
+    assert {name: tuple(tensor.shape) for name, tensor in saved.items()} == {
+        "hidden.weight": (5, 8),
+        "hidden.bias": (5,),
+        "classifier.weight": (2, 5),
+        "classifier.bias": (2,),
+    }
+    assert main([*flags, *PROBE, "--do_predict"]) == 0
+    assert len((folder / "predictions_test.tsv").read_text().splitlines()) == 6
+    (folder / "result.json").unlink()
+    assert main([*flags, *PROBE]) == 0
+    assert read_record(folder / "result.json").metrics == record.metrics
+
+
+def test_a_probe_can_regress(flags, folder):
+    assert main([*flags, *PROBE, "--task_name", "stsb"]) == 0
+    assert read_record(folder / "result.json").metrics.keys() == {"pearson", "spearmanr"}
+
+
+def test_only_adapters_and_head_are_trained_and_saved_and_predict_later(flags, folder, tiny_bert):
+    assert main([*flags, *LORA]) == 0
+    record = read_record(folder / "result.json")
+    assert not (folder / "model.safetensors").exists()
+    names = load_file(folder / "adapter_model.safetensors").keys()
+    assert {name.rsplit(".", 2)[1] for name in names} == {"lora_A", "lora_B", "classifier"}
+    assert {name.split(".")[-3] for name in names if "lora" in name} == {"query", "value"}
+    config = json.loads((folder / "adapter_config.json").read_text())
+    assert (config["r"], config["lora_alpha"], config["lora_dropout"]) == (2, 4, 0.05)
+    assert main([*flags, *LORA, "--do_predict"]) == 0
+    assert len((folder / "predictions_test.tsv").read_text().splitlines()) == 6
+    (folder / "result.json").unlink()
+    assert main([*flags, *LORA]) == 0
+    assert read_record(folder / "result.json").metrics == record.metrics
+
+
+def test_adapters_alone_are_perturbed(flags, folder, tiny_bert, monkeypatch):
+    seen = {}
+    original = SharpnessAwareStep.__init__
+
+    def keep(self, method, named_parameters, *args, **kwargs):
+        named_parameters = list(named_parameters)
+        seen.update({name: parameter.requires_grad for name, parameter in named_parameters})
+        original(self, method, named_parameters, *args, **kwargs)
+
+    monkeypatch.setattr(SharpnessAwareStep, "__init__", keep)
+    assert main([*flags, *LORA]) == 0
+    trainable = {name for name, needs_gradient in seen.items() if needs_gradient}
+    assert trainable
+    assert all("lora_" in name or "modules_to_save" in name for name in trainable)
+
+
+def test_a_trained_probe_is_a_model_of_transformers(flags, folder):
+    assert main([*flags, *PROBE]) == 0
+    probe = AutoModelForSequenceClassification.from_pretrained(folder)
+    logits = probe(features=torch.zeros(3, 8), labels=torch.tensor([0, 1, 1])).logits
+    assert logits.shape == (3, 2)
