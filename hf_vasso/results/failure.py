@@ -4,10 +4,12 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from hf_vasso.results.files import write_json
+from hf_vasso.results.reading import NAME, SEED, read_entries
 
-__all__ = ["FAILURE_FILE", "Failure", "write_failure"]
+__all__ = ["FAILURE_FILE", "Failure", "read_failure", "write_failure"]
 
 FAILURE_FILE = "failure.json"
+_SCHEMA = 1
 
 
 @dataclass(frozen=True)
@@ -32,7 +34,7 @@ class Failure:
     seed: int
     error: str
     traceback: str = ""
-    schema: int = 1
+    schema: int = _SCHEMA
 
 
 def write_failure(failure: Failure, folder: Path) -> None:
@@ -44,3 +46,20 @@ def write_failure(failure: Failure, folder: Path) -> None:
         folder: The run's output folder.
     """
     write_json(folder / FAILURE_FILE, asdict(failure))
+
+
+def read_failure(path: Path) -> Failure:
+    """
+    Read and check a `failure.json`.
+
+    Args:
+        path: The file.
+
+    Returns:
+        What is kept of the run.
+
+    Raises:
+        RecordError: The file is too large, broken, of another schema, or an entry is missing, unknown or wrong.
+    """
+    names = dict.fromkeys(("task_label", "model", "label"), NAME)
+    return Failure(**read_entries(path, Failure, _SCHEMA, {**names, "seed": SEED}))

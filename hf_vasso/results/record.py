@@ -1,14 +1,24 @@
 """The record of a run: what `result.json` holds, how it is written and how it is checked when it is read."""
 
-import json
+import math
 from collections.abc import Mapping
-from dataclasses import MISSING, asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from types import UnionType
-from typing import Any, get_args, get_origin
+from typing import Any
 
 from hf_vasso.results.files import write_json
-from hf_vasso.spelling import unknown_name
+from hf_vasso.results.reading import (
+    COUNT,
+    NAME,
+    SEED,
+    TEXT,
+    RecordError,
+    Rule,
+    finite_or_none,
+    is_dict_of,
+    is_number,
+    read_entries,
+)
 
 __all__ = [
     "RESULT_FILE",
@@ -25,10 +35,6 @@ RESULT_FILE = "result.json"
 SCHEMA = 2
 
 _OPTIMIZERS = {"adamw": "AdamW", "adafactor": "Adafactor", "adagrad": "Adagrad", "sgd": "SGD", "rmsprop": "RMSprop"}
-
-
-class RecordError(ValueError):
-    """A record that cannot be used: the message names the file, the fact and the remedy."""
 
 
 @dataclass(frozen=True)
@@ -127,60 +133,118 @@ def describe_method(label: str, numbers: Mapping[str, float], optimizer: str) ->
 
 def write_record(record: Record, folder: Path) -> None:
     """
-    Write `result.json` atomically.
+    Write `result.json` atomically. A metric or logged value that is not finite becomes null.
 
     Args:
         record: What to write.
         folder: The run's output folder.
     """
     content = asdict(record)
+    content["metrics"] = {name: finite_or_none(value) for name, value in record.metrics.items()}
+    content["history"] = _finite_columns(record.history)
     write_json(folder / RESULT_FILE, {"schema": content.pop("schema"), **content})
 
 
 def read_record(path: Path) -> Record:
     """
-    Read and check a `result.json`.
+    Read and check a `result.json`: who uses a record may trust the structure of all its entries.
 
     Args:
         path: The file.
 
     Returns:
-        The record.
+        The record. A metric that is not finite, which the file has as null, is NaN.
 
     Raises:
-        RecordError: The file is broken, of another schema, or a key is missing, unknown or of a wrong type.
+        RecordError: The file is too large, broken, of another schema, or an entry is missing, unknown or wrong.
     """
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise RecordError(f"{path}: not a JSON file ({error}); delete it and repeat the run") from error
-    if not isinstance(content, dict):
-        raise RecordError(f"{path}: a record is a JSON object, got {type(content).__name__}; repeat the run")
-    if content.get("schema") != SCHEMA:
-        raise RecordError(
-            f"{path}: this version reads schema {SCHEMA}, got {content.get('schema')!r}; "
-            "read it with the version of hf_vasso that wrote it, or repeat the run"
-        )
-    _check_keys(path, content)
+    content = read_entries(path, Record, SCHEMA, _RULES)
+    if content["directions"].keys() != content["metrics"].keys():
+        raise RecordError(path, "directions must name the same metrics as metrics does; repeat the run")
+    content["metrics"] = {name: _number_or_nan(value) for name, value in content["metrics"].items()}
+    content["history"] = _finite_columns(content.get("history", {}))
     return Record(**content)
 
 
-def _check_keys(path: Path, content: dict[str, Any]) -> None:
-    known = {entry.name: entry for entry in fields(Record)}
-    for key in content:
-        if key not in known:
-            raise RecordError(f"{path}: {unknown_name('key', key, known)}")
-    for key, entry in known.items():
-        if key not in content and entry.default is MISSING and entry.default_factory is MISSING:
-            raise RecordError(f"{path}: the key {key!r} is missing; repeat the run")
-        types = _types(entry.type)
-        if key in content and not isinstance(content[key], types):
-            names = " or ".join(kind.__name__ for kind in types)
-            raise RecordError(f"{path}: {key} must be of type {names}, got {content[key]!r}")
+def _number_or_nan(value: float | None) -> float:
+    return math.nan if value is None or not math.isfinite(value) else float(value)
 
 
-def _types(annotation: Any) -> tuple[type, ...]:
-    """The classes that an annotation such as `dict[str, Any]` or `bool | None` allows."""
-    if isinstance(annotation, UnionType):
-        return get_args(annotation)
-    return (get_origin(annotation) or annotation,)
+def _finite_columns(history: dict[str, list[float | None]]) -> dict[str, list[float | None]]:
+    return {name: [finite_or_none(value) for value in column] for name, column in history.items()}
+
+
+def _is_number_or_none(value: Any) -> bool:
+    """JSON itself has no NaN and no infinity, but Python writes and reads them."""
+    return value is None or isinstance(value, float) or is_number(value)
+
+
+def _is_method(method: dict[str, Any]) -> bool:
+    return (
+        method.keys() == {"name", "numbers", "paper"}
+        and NAME.holds(method["name"])
+        and is_dict_of(method["numbers"], is_number)
+        and (method["paper"] is None or _is_paper(method["paper"]))
+    )
+
+
+def _is_paper(paper: Any) -> bool:
+    return (
+        is_dict_of(paper, TEXT.holds)
+        and paper.keys() == {"title", "url", "bibtex"}
+        and paper["url"].startswith(("https://", "http://"))  # a page makes it a link
+    )
+
+
+def _is_cost(cost: dict[str, Any]) -> bool:
+    return is_dict_of(cost, lambda value: is_number(value) and value >= 0) and set(_COST) <= cost.keys()
+
+
+def _is_environment(environment: dict[str, Any]) -> bool:
+    return (
+        NAME.holds(environment.get("device"))
+        and is_dict_of(environment.get("packages"), NAME.holds)
+        and (environment.get("commit") is None or NAME.holds(environment["commit"]))
+        and COUNT.holds(environment.get("threads", 0))
+    )
+
+
+def _is_history(history: dict[str, Any]) -> bool:
+    columns = list(history.values())
+    return (
+        is_dict_of(history, lambda column: isinstance(column, list))
+        and all(len(column) == len(columns[0]) for column in columns)
+        and all(_is_number_or_none(value) for column in columns for value in column)
+        and all(is_number(step) for step in history.get("step", [None] if columns else []))
+    )
+
+
+_COST = ("train_seconds", "seconds_per_step", "forward_passes", "backward_passes", "steps", "peak_memory_bytes")
+
+_RULES = {
+    **dict.fromkeys(("task", "task_label", "model", "label"), NAME),
+    "method": Rule(
+        'an object of "name", "numbers" (name to number) and "paper" (null, or "title", "bibtex" and "url", '
+        "which begins with https://)",
+        _is_method,
+    ),
+    "seed": SEED,
+    "metrics": Rule("metric name to a number or null", lambda metrics: is_dict_of(metrics, _is_number_or_none)),
+    "directions": Rule(
+        'metric name to "higher" or "lower"',
+        lambda directions: is_dict_of(directions, lambda direction: direction in ("higher", "lower")),
+    ),
+    "eval_examples": COUNT,
+    "train_examples": COUNT,
+    "data": Rule(
+        'an object of "source" and "fingerprint"',
+        lambda data: is_dict_of(data, NAME.holds) and {"source", "fingerprint"} <= data.keys(),
+    ),
+    "cost": Rule(f"an object of {', '.join(_COST)}, each a number of at least 0", _is_cost),
+    "arguments": Rule("flag to value", lambda arguments: is_dict_of(arguments, lambda value: True)),
+    "environment": Rule(
+        'an object of "device", "packages" (name to version), "commit" (or null) and "threads"', _is_environment
+    ),
+    "history": Rule('columns of numbers or nulls, of equal length, one of them "step" without nulls', _is_history),
+    "status": Rule('"finished"', lambda status: status == "finished"),
+}

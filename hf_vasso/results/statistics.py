@@ -1,13 +1,52 @@
-"""Compare two methods on equal seeds: the mean of the paired differences and its interval."""
+"""What seeds can tell: intervals of means and paired differences, the exact sign-flip test, and Holm's correction."""
 
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean
 
-from scipy.special import stdtrit
+import numpy as np
+from scipy import stats
+from statsmodels.stats.multitest import multipletests
 
-__all__ = ["PairedDifference", "paired_difference"]
+__all__ = [
+    "BOOTSTRAP",
+    "BOOTSTRAP_FROM",
+    "EXACT_LIMIT",
+    "LEVEL",
+    "STUDENT_T",
+    "Interval",
+    "PairedDifference",
+    "holm",
+    "mean_interval",
+    "paired_difference",
+    "seeds_needed",
+    "sign_flip_p_value",
+    "stratified_interval",
+]
+
+STUDENT_T, BOOTSTRAP = "Student t", "bootstrap"
+LEVEL = 0.05
+EXACT_LIMIT = 40  # pairs: each half of the flips is then a million sums
+BOOTSTRAP_FROM = 20  # values
+_RESAMPLES = 9_999
+_DRAWS = 99_999
+
+
+@dataclass(frozen=True)
+class Interval:
+    """
+    A 95 % interval.
+
+    Args:
+        low: Its lower end; minus infinity where there is too little to tell.
+        high: Its upper end; infinity where there is too little to tell.
+        method: "Student t" or "bootstrap" (percentiles of 9,999 resamples); "" where there is too little to tell.
+    """
+
+    low: float
+    high: float
+    method: str
 
 
 @dataclass(frozen=True)
@@ -20,26 +59,88 @@ class PairedDifference:
         low: Lower end of the 95 % interval; minus infinity for one seed.
         high: Upper end of the 95 % interval; infinity for one seed.
         count: The number of seeds, n.
+        method: Of the interval: "Student t", "bootstrap", or "" for one seed.
     """
 
     mean: float
     low: float
     high: float
     count: int
+    method: str
+
+
+def mean_interval(values: Sequence[float]) -> Interval:
+    """
+    The 95 % interval of a mean: Student's t below 20 values, a percentile bootstrap from there on.
+
+    mean(x) ± t(0.975, n - 1) · s / sqrt(n), s the standard deviation; or the 2.5 % and 97.5 % quantiles of the means
+    of resamples.
+
+    Args:
+        values: One per seed, at least one.
+
+    Returns:
+        The interval. Values without spread have one without width.
+
+    Example:
+        >>> interval = mean_interval([0.1, 0.2, 0.0])
+        >>> f"[{interval.low:.3f}, {interval.high:.3f}] {interval.method}"
+        '[-0.148, 0.348] Student t'
+    """
+    if len(values) == 1:
+        return Interval(-math.inf, math.inf, "")
+    if len(values) >= BOOTSTRAP_FROM:
+        return stratified_interval([values])
+    center = fmean(values)
+    if _all_equal(values):
+        return Interval(center, center, STUDENT_T)
+    low, high = stats.t.interval(1 - LEVEL, len(values) - 1, loc=center, scale=stats.sem(values))
+    return Interval(float(low), float(high), STUDENT_T)
+
+
+def stratified_interval(samples: Sequence[Sequence[float]]) -> Interval:
+    """
+    The 95 % interval of the mean over tasks of the mean over seeds, by a bootstrap stratified on the tasks.
+
+    A resample draws each task's seeds anew, so the interval is about other seeds on the same tasks.
+
+    Args:
+        samples: Per task, a value per seed (or, for a contrast, per pair). Tasks may differ in their number.
+
+    Returns:
+        The interval, with infinite ends where a task has one value.
+
+    Example:
+        >>> interval = stratified_interval([[0.8, 0.9, 0.7], [0.6, 0.6, 0.7]])
+        >>> f"[{interval.low:.3f}, {interval.high:.3f}] {interval.method}"
+        '[0.667, 0.767] bootstrap'
+    """
+    if min(len(sample) for sample in samples) == 1:
+        return Interval(-math.inf, math.inf, "")
+    if all(_all_equal(sample) for sample in samples):
+        center = _mean_of_means(*samples)
+        return Interval(float(center), float(center), BOOTSTRAP)
+    interval = stats.bootstrap(
+        samples,
+        _mean_of_means,
+        n_resamples=_RESAMPLES,
+        confidence_level=1 - LEVEL,
+        method="percentile",
+        rng=np.random.default_rng(0),  # the same report for the same records
+    ).confidence_interval
+    return Interval(float(interval.low), float(interval.high), BOOTSTRAP)
 
 
 def paired_difference(first: Mapping[int, float], second: Mapping[int, float]) -> PairedDifference:
     """
-    The paired difference of two methods, with its 95 % Student-t interval.
-
-    mean(d) ± t(0.975, n - 1) · s / sqrt(n), d the differences on equal seeds and s their standard deviation.
+    The paired difference of two methods, with its 95 % interval.
 
     Args:
         first: Seed to value.
         second: Seed to value. Seeds that only one of both has are left out.
 
     Returns:
-        The difference, first minus second.
+        The difference, first minus second. Its interval is that of `mean_interval`.
 
     Raises:
         ValueError: The two have no seed in common.
@@ -56,12 +157,100 @@ def paired_difference(first: Mapping[int, float], second: Mapping[int, float]) -
             "run both with the same seeds"
         )
     differences = [first[seed] - second[seed] for seed in seeds]
-    count, center = len(differences), fmean(differences)
-    half_width = _half_width(differences, center) if count > 1 else math.inf
-    return PairedDifference(center, center - half_width, center + half_width, count)
+    interval = mean_interval(differences)
+    return PairedDifference(fmean(differences), interval.low, interval.high, len(differences), interval.method)
 
 
-def _half_width(differences: Sequence[float], center: float) -> float:
-    degrees = len(differences) - 1
-    variance = math.fsum((difference - center) ** 2 for difference in differences) / degrees
-    return float(stdtrit(degrees, 0.975)) * math.sqrt(variance / len(differences))
+def sign_flip_p_value(differences: Sequence[float]) -> float:
+    """
+    The two-sided sign-flip permutation test of paired differences.
+
+    Were the two methods alike, each difference would as well have the other sign. p is the share of all 2^n choices
+    of signs whose sum is at least as far from zero as the one that was seen. It is exact up to 40 pairs; beyond,
+    99,999 choices are drawn.
+
+    Args:
+        differences: One per pair, at least one.
+
+    Returns:
+        p, in (0, 1].
+
+    Example:
+        >>> sign_flip_p_value([0.1, 0.2, 0.1, 0.3, 0.2, 0.1])  # of 64 choices, all plus and all minus
+        0.03125
+    """
+    if len(differences) > EXACT_LIMIT:
+        return _drawn_p_value(differences)
+    # Sums that are equal on paper differ in their last bits.
+    threshold = abs(math.fsum(differences)) - 1e-9 * math.fsum(map(abs, differences))
+    if threshold <= 0:
+        return 1.0
+    half = len(differences) // 2
+    left, right = np.sort(_signed_sums(differences[:half])), _signed_sums(differences[half:])
+    below = np.searchsorted(left, threshold - right).sum()  # pairs of half sums, without making all 2^n of them
+    total = 2 ** len(differences)
+    return 2 * (total - int(below)) / total  # as many sums lie beyond -threshold
+
+
+def holm(p_values: Sequence[float]) -> list[float]:
+    """
+    Correct p-values for how many there are, by Holm's method.
+
+    Args:
+        p_values: Of all that is tested together, at least one.
+
+    Returns:
+        The corrected ones, in the same order.
+
+    Example:
+        >>> holm([0.01, 0.04, 0.03])
+        [0.03, 0.06, 0.06]
+    """
+    return np.asarray(multipletests(p_values, LEVEL, method="holm")[1]).tolist()
+
+
+def seeds_needed(comparisons: int) -> int:
+    """
+    How many seeds an exact two-sided sign-flip test needs to reach 0.05 after Holm's correction.
+
+    The smallest p of n pairs is 2 / 2^n, so n = ceil(log2(2 m / 0.05)).
+
+    Args:
+        comparisons: How many tests are corrected together, m.
+
+    Returns:
+        The number of seeds.
+
+    Example:
+        >>> [seeds_needed(comparisons) for comparisons in (1, 3, 6)]
+        [6, 7, 8]
+    """
+    return math.ceil(math.log2(2 * comparisons / LEVEL))
+
+
+def _all_equal(values: Sequence[float]) -> bool:
+    return np.allclose(values, values[0], rtol=1e-12, atol=1e-15)  # up to what a subtraction leaves
+
+
+def _mean_of_means(*samples: Sequence[float] | np.ndarray, axis: int = -1) -> np.ndarray:
+    return np.mean([np.mean(sample, axis=axis) for sample in samples], axis=0)
+
+
+def _signed_sums(values: Sequence[float]) -> np.ndarray:
+    """The sums of values under all choices of their signs, (2^len(values),)."""
+    sums = np.zeros(1)
+    for value in values:
+        sums = np.concatenate([sums - value, sums + value])
+    return sums
+
+
+def _drawn_p_value(differences: Sequence[float]) -> float:
+    test = stats.permutation_test(
+        (np.asarray(differences),),
+        np.mean,
+        permutation_type="samples",
+        n_resamples=_DRAWS,
+        vectorized=True,
+        rng=np.random.default_rng(0),
+    )
+    return float(test.pvalue)

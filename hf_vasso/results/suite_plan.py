@@ -1,13 +1,16 @@
-"""What a suite set out to do: `suite.json` in its output folder, from which reports know contrasts and missing runs."""
+"""What a suite set out to do: `suite.json` in its output folder, which tells reports of contrasts and missing runs."""
 
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 from hf_vasso.results.files import write_json
+from hf_vasso.results.reading import NAME, SEED, TEXT, Rule, is_dict_of, read_entries
 
-__all__ = ["SUITE_FILE", "PlannedRun", "SuitePlan", "write_suite_plan"]
+__all__ = ["SUITE_FILE", "PlannedRun", "SuitePlan", "read_suite_plan", "write_suite_plan"]
 
 SUITE_FILE = "suite.json"
+_SCHEMA = 1
 
 
 @dataclass(frozen=True)
@@ -49,7 +52,7 @@ class SuitePlan:
     contrasts: list[list[str]]
     runs: list[PlannedRun]
     selection: dict[str, dict[str, dict]]
-    schema: int = 1
+    schema: int = _SCHEMA
 
 
 def write_suite_plan(plan: SuitePlan, folder: Path) -> None:
@@ -61,3 +64,50 @@ def write_suite_plan(plan: SuitePlan, folder: Path) -> None:
         folder: The suite's output folder.
     """
     write_json(folder / SUITE_FILE, asdict(plan))
+
+
+def read_suite_plan(path: Path) -> SuitePlan:
+    """
+    Read and check a `suite.json`.
+
+    Args:
+        path: The file.
+
+    Returns:
+        The plan.
+
+    Raises:
+        RecordError: The file is too large, broken, of another schema, or an entry is missing, unknown or wrong.
+    """
+    content = read_entries(path, SuitePlan, _SCHEMA, _RULES)
+    return SuitePlan(**{**content, "runs": [PlannedRun(**run) for run in content["runs"]]})
+
+
+def _is_planned_run(run: Any) -> bool:
+    return (
+        isinstance(run, dict)
+        and run.keys() == {"task_label", "model", "label", "seed", "folder"}
+        and all(NAME.holds(run[key]) for key in ("task_label", "model", "label"))
+        and SEED.holds(run["seed"])
+        and TEXT.holds(run["folder"])
+    )
+
+
+def _is_contrast(pair: Any) -> bool:
+    return isinstance(pair, list) and len(pair) == 2 and all(NAME.holds(label) for label in pair)
+
+
+def _is_choice(choice: Any) -> bool:
+    """What was chosen is printed flag by flag; the rest of a choice is printed as it is."""
+    return isinstance(choice, dict) and is_dict_of(choice.get("chosen"), lambda value: True)
+
+
+_RULES = {
+    "name": NAME,
+    "contrasts": Rule("pairs of method labels", lambda pairs: all(map(_is_contrast, pairs))),
+    "runs": Rule("objects of task_label, model, label, seed and folder", lambda runs: all(map(_is_planned_run, runs))),
+    "selection": Rule(
+        'task label to method label to an object with "chosen"',
+        lambda tasks: is_dict_of(tasks, lambda methods: is_dict_of(methods, _is_choice)),
+    ),
+}

@@ -1,10 +1,29 @@
-"""Turn one list of rows into a table, aligned for a terminal or in Markdown."""
+"""Turn one list of rows into a table: aligned for a terminal, in Markdown, as CSV or in LaTeX."""
 
+import csv
+import io
+import re
 from collections.abc import Mapping, Sequence
 
-__all__ = ["markdown_table", "text_table"]
+__all__ = ["csv_table", "latex_table", "markdown_table", "text_table"]
 
 Row = Mapping[str, object]
+
+_NUMBER = re.compile(r"[-+±/–\[\], .e\d]+")
+
+# Brackets and stars mean something behind the end of a row.
+_LATEX = {
+    **{character: f"\\{character}" for character in "&%$#_{}"},
+    **{character: f"{{{character}}}" for character in "[]*"},
+    **{character: f"${character}$" for character in "<>|"},
+    "\\": r"\textbackslash{}",
+    "~": r"\textasciitilde{}",
+    "^": r"\textasciicircum{}",
+    "±": r"$\pm$",
+    "↑": r"$\uparrow$",
+    "↓": r"$\downarrow$",
+    "–": "--",
+}
 
 
 def text_table(rows: Sequence[Row]) -> str:
@@ -36,7 +55,8 @@ def markdown_table(rows: Sequence[Row]) -> str:
     Write rows as a Markdown table that is also aligned to the eye.
 
     Args:
-        rows: Column name to cell, at least one row. All rows have the columns of the first one, in its order.
+        rows: Column name to cell, at least one row. All rows have the columns of the first one, in its order. A cell
+            may hold Markdown; what would end it or begin HTML is escaped.
 
     Returns:
         The table without a final newline.
@@ -47,6 +67,7 @@ def markdown_table(rows: Sequence[Row]) -> str:
         | ------ | -------: |
         | AdamW  |     0.75 |
     """
+    rows = [{_in_cell(name): _in_cell(cell) for name, cell in row.items()} for row in rows]
     columns = _columns(rows, narrowest=2)  # a rule needs a hyphen beside its colon
     numeric = [_is_numeric(rows, name) for name in rows[0]]
     rule = [
@@ -55,6 +76,64 @@ def markdown_table(rows: Sequence[Row]) -> str:
     lines = list(zip(*columns, strict=True))
     lines.insert(1, tuple(rule))
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def csv_table(rows: Sequence[Row]) -> str:
+    r"""
+    Write rows as comma-separated values.
+
+    Args:
+        rows: Column name to cell, at least one row. All rows have the columns of the first one, in its order.
+
+    Returns:
+        A header and one line per row, each with a newline.
+
+    Example:
+        >>> csv_table([{"method": "AdamW", "accuracy": 0.75}])
+        'method,accuracy\nAdamW,0.75\n'
+    """
+    file = io.StringIO()
+    writer = csv.DictWriter(file, list(rows[0]), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    return file.getvalue()
+
+
+def latex_table(rows: Sequence[Row]) -> str:
+    r"""
+    Write rows as a LaTeX `tabular`, which needs no package.
+
+    Args:
+        rows: Column name to cell, at least one row. All rows have the columns of the first one, in its order.
+
+    Returns:
+        The table with a final newline; numbers stand to the right.
+
+    Example:
+        >>> print(latex_table([{"method": "AdamW", "accuracy (%)": 75}]), end="")
+        \begin{tabular}{lr}
+        \hline
+        method & accuracy (\%) \\
+        \hline
+        AdamW & 75 \\
+        \hline
+        \end{tabular}
+    """
+    alignment = "".join("r" if _is_numeric(rows, name) else "l" for name in rows[0])
+    header, *lines = (_latex_line(cells) for cells in (list(rows[0]), *(list(row.values()) for row in rows)))
+    body = [r"\hline", header, r"\hline", *lines, r"\hline"]
+    return "\n".join([rf"\begin{{tabular}}{{{alignment}}}", *body, r"\end{tabular}"]) + "\n"
+
+
+def _latex_line(cells: Sequence[object]) -> str:
+    escaped = ["".join(_LATEX.get(character, character) for character in str(cell)) for cell in cells]
+    return " & ".join(escaped) + r" \\"
+
+
+def _in_cell(text: object) -> str:
+    """Text that stays within its cell of a Markdown table; what is escaped already is left as it is."""
+    one_line = " ".join(str(text).split("\n"))
+    return re.sub(r"\\.|[|<]", lambda found: found[0] if found[0][0] == "\\" else f"\\{found[0]}", one_line)
 
 
 def _columns(rows: Sequence[Row], narrowest: int = 1) -> list[list[str]]:
@@ -69,8 +148,6 @@ def _columns(rows: Sequence[Row], narrowest: int = 1) -> list[list[str]]:
 
 
 def _is_numeric(rows: Sequence[Row], name: str) -> bool:
-    """Whether a column holds numbers, with a sign or without, and perhaps empty cells."""
-    try:
-        return bool([float(str(row[name])) for row in rows if row[name] != ""])
-    except ValueError:
-        return False
+    """Whether a column holds numbers, perhaps with a sign, an interval or a range, and perhaps empty cells."""
+    cells = [str(row[name]) for row in rows if row[name] != ""]
+    return bool(cells) and all(_NUMBER.fullmatch(cell) and any(map(str.isdigit, cell)) for cell in cells)

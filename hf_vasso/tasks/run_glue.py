@@ -37,11 +37,11 @@ from hf_vasso.tasks.interruption import stop_on_signal
 from hf_vasso.tasks.labels import label_order, ordered_metrics, ordered_predictions
 from hf_vasso.tasks.metrics import metric_direction, recorded_metrics
 from hf_vasso.tasks.model import hub_options, load_model, load_tokenizer
+from hf_vasso.tasks.model_card import GlueTrainer
 from hf_vasso.tasks.plan import describe_plan
 from hf_vasso.tasks.probe import ProbeConfig, pooled_features
 from hf_vasso.tasks.run_folder import RunFolder
 from hf_vasso.training.arguments import VassoTrainingArguments
-from hf_vasso.training.trainer import VassoTrainer
 
 __all__ = ["main", "run_glue"]
 
@@ -83,7 +83,7 @@ def run_glue(glue: GlueArguments, training: VassoTrainingArguments) -> Record:
         training: Method and training.
 
     Returns:
-        The record, which is also written to `result.json` in the output folder.
+        The record, which is also written to `result.json` in the output folder, with a model card beside it.
 
     Raises:
         UserError: The data or the model cannot be used, or the run began with other flags.
@@ -117,6 +117,10 @@ def run_glue(glue: GlueArguments, training: VassoTrainingArguments) -> Record:
     record = _record(glue, training, {**trained, **evaluated})
     if training.process_index == 0:
         write_record(record, folder.path)
+    run.trainer.record = record
+    run.trainer.create_model_card()
+    if training.push_to_hub:
+        run.trainer.push_to_hub()
     return record
 
 
@@ -129,7 +133,7 @@ class _Run:
     """What is loaded for a run."""
 
     task: Task
-    trainer: VassoTrainer
+    trainer: GlueTrainer
     splits: dict[str, Any]  # the Trainer takes a datasets.Dataset, though its annotations ask for torch's
     validation_splits: tuple[str, ...]
     order: list[int]
@@ -163,7 +167,8 @@ def _is_done(glue: GlueArguments, training: VassoTrainingArguments, folder: RunF
     same_limits = all(
         getattr(glue, limit) == record.arguments[limit] for stage, limit in _LIMITS.items() if getattr(training, stage)
     )
-    return trained and evaluated and predicted and same_limits
+    pushed = not training.push_to_hub  # nothing tells whether an earlier command came to that
+    return trained and evaluated and predicted and same_limits and pushed
 
 
 def _with_limits_of(record: Record, glue: GlueArguments, training: VassoTrainingArguments) -> GlueArguments:
@@ -191,7 +196,7 @@ def _load(glue: GlueArguments, training: VassoTrainingArguments, task: Task, fol
         splits = encode(examples, task, tokenizer, glue, order)
         if isinstance(model.config, ProbeConfig):
             splits = pooled_features(splits, tokenizer, model.config, hub_options(glue))
-    trainer = VassoTrainer(
+    trainer = GlueTrainer(
         model=model,
         args=training,
         train_dataset=splits.get("train"),
@@ -238,8 +243,6 @@ def _train(run: _Run, folder: RunFolder) -> None:
                         "history": _history(trainer.state.log_history),
                     }
                 )
-            if training.push_to_hub:
-                trainer.push_to_hub()
     if stop.received is not None:
         _say(training, f"{folder.path}: interrupted after step {step}; repeat the command to continue")
         raise SystemExit(128 + stop.received)

@@ -10,6 +10,7 @@ import copy
 import logging
 from collections.abc import Callable
 from contextlib import nullcontext
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -21,6 +22,7 @@ from hf_vasso.engine import SharpnessAwareStep
 from hf_vasso.methods import Method
 from hf_vasso.training.arguments import SharpnessArguments
 from hf_vasso.training.loss_scale import ItemShare, item_shares, own_count, own_mean
+from hf_vasso.training.model_card import add_method
 from hf_vasso.training.refusals import refuse_unsupported
 from hf_vasso.training.sharpness_log import SharpnessLog
 from hf_vasso.training.state_file import read_state, write_state
@@ -105,6 +107,12 @@ class SharpnessAwareMixin(_Base):
             skipped = self._engine.skipped_steps if self._engine is not None else 0
             logs.update(self._sharpness_log.flush(skipped, self.accelerator.gather))  # type: ignore[arg-type]
         super().log(logs, *args, **kwargs)
+
+    def create_model_card(self, *args: Any, **kwargs: Any) -> None:
+        """Write the Trainer's own card, with the method, its numbers and its paper added."""
+        super().create_model_card(*args, **kwargs)
+        if self.is_world_process_zero():
+            add_method(Path(str(self.args.output_dir), "README.md"), self.method)
 
     def _inner_training_loop(self, *args: Any, **kwargs: Any) -> Any:
         self.method = self.sharpness_args.build_method(self._given_method)  # a search may have changed the numbers

@@ -1,6 +1,8 @@
 """Records survive writing and reading, and a broken one is named."""
 
 import json
+import math
+import os
 from dataclasses import replace
 
 import pytest
@@ -29,7 +31,7 @@ RECORD = Record(
         "peak_memory_bytes": 2**20,
     },
     arguments={"optim": "adamw_torch_fused"},
-    environment={"device": "cpu", "packages": {}, "commit": None},
+    environment={"device": "cpu", "threads": 1, "packages": {}, "commit": None},
 )
 KEYS = (
     "schema task task_label model label method seed metrics directions eval_examples train_examples data cost arguments "
@@ -50,6 +52,11 @@ def test_keys_of_the_file(tmp_path):
     assert content["status"] == "finished"
 
 
+COST = RECORD.cost
+PAPER = {"title": "SAM", "url": "https://arxiv.org/abs/2010.01412", "bibtex": "@article{}"}
+ENVIRONMENT = RECORD.environment
+
+
 @pytest.mark.parametrize(
     ("change", "words"),
     [
@@ -57,14 +64,47 @@ def test_keys_of_the_file(tmp_path):
         ({"metrics": [0.5]}, r"result.json: metrics must be of type dict, got \[0.5\]"),
         ({"metrcs": {}}, "result.json: unknown key 'metrcs', did you mean 'metrics'"),
         ({"seed": None}, "result.json: seed must be of type int, got None"),
+        ({"seed": True}, "result.json: seed must be of type int, got True"),
+        ({"seed": 10**30}, "seed must be a whole number, got 1000"),
+        ({"collapsed": 1}, "collapsed must be of type bool or NoneType, got 1"),
+        ({"label": ""}, "label must be a printable name of 1 to 200 characters, got ''"),
+        ({"label": "a\x1b[2J"}, "label must be a printable name"),
+        ({"model": "a\nb"}, "model must be a printable name"),
+        ({"task_label": "a\u202eb"}, "task_label must be a printable name"),
+        ({"task": "a" * 201}, "task must be a printable name of 1 to 200 characters, got 'aaa"),
+        ({"train_examples": -1}, "train_examples must be a whole number, at least 0, got -1"),
+        ({"metrics": {"accuracy": "0.5"}}, "metrics must be metric name to a number or null, got {'accuracy': '0.5'}"),
+        ({"metrics": {"accuracy": True}}, "metrics must be metric name to a number or null"),
+        ({"metrics": {"accuracy": 10**400}}, "metrics must be metric name to a number or null"),
+        ({"directions": {"accuracy": "up"}}, 'directions must be metric name to "higher" or "lower"'),
+        ({"directions": {}}, "directions must name the same metrics"),
+        ({"method": {"name": "sam"}}, "method must be an object of"),
+        ({"method": {"name": "sam", "numbers": {"rho": "0.05"}, "paper": None}}, "method must be an object of"),
+        ({"method": {"name": "sam", "numbers": {}, "paper": {**PAPER, "url": "javascript:x"}}}, "begins with https"),
+        ({"method": {"name": "sam", "numbers": {}, "paper": {**PAPER, "more": "x"}}}, "method must be an object of"),
+        ({"cost": {key: value for key, value in COST.items() if key != "steps"}}, "cost must be an object of"),
+        ({"cost": {**COST, "steps": -1}}, "cost must be an object of"),
+        ({"cost": {**COST, "steps": math.nan}}, "cost must be an object of"),
+        ({"data": {"source": "local files"}}, 'data must be an object of "source" and "fingerprint"'),
+        ({"environment": {**ENVIRONMENT, "device": None}}, "environment must be an object of"),
+        ({"environment": {**ENVIRONMENT, "packages": {"torch": 2}}}, "environment must be an object of"),
+        ({"environment": {**ENVIRONMENT, "threads": "one"}}, "environment must be an object of"),
+        ({"history": {"step": [1, 2], "loss": [0.5]}}, "history must be columns of numbers or nulls, of equal length"),
+        ({"history": {"loss": [0.5]}}, "history must be columns"),
+        ({"history": {"step": [None], "loss": [0.5]}}, "history must be columns"),
+        ({"history": {"step": [1], "loss": ["0.5"]}}, "history must be columns"),
+        ({"history": {"step": 1}}, "history must be columns"),
+        ({"status": "running"}, "status must be \"finished\", got 'running'"),
     ],
 )
 def test_wrong_content_is_named(tmp_path, change, words):
     write_record(RECORD, tmp_path)
     path = tmp_path / "result.json"
     path.write_text(json.dumps({**json.loads(path.read_text()), **change}))
-    with pytest.raises(RecordError, match=words):
+    with pytest.raises(RecordError, match=words) as caught:
         read_record(path)
+    assert str(caught.value) == f"{path}: {caught.value.reason}"
+    assert len(caught.value.reason) < 500
 
 
 def test_a_missing_key_is_named(tmp_path):
@@ -77,11 +117,59 @@ def test_a_missing_key_is_named(tmp_path):
         read_record(path)
 
 
-@pytest.mark.parametrize(("text", "words"), [("{", "not a JSON file"), ("[]", "a record is a JSON object, got list")])
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("", "not a JSON file"),
+        ("{", "not a JSON file"),
+        ("[]", "a record is a JSON object, got list"),
+        ("[" * 100_000, "not a JSON file"),
+        ('{"schema": "\\ud800"}', "not a JSON file"),
+        (b"\xff\xfe", "not a JSON file"),
+        (" " * (8 * 2**20 + 1), r"larger than 8 MiB, which no run writes \(8388609 bytes\)"),
+    ],
+    ids=["empty", "half", "list", "deep", "surrogate", "bytes", "large"],
+)
 def test_a_broken_file_is_named(tmp_path, text, words):
-    (tmp_path / "result.json").write_text(text)
-    with pytest.raises(RecordError, match=words):
+    (tmp_path / "result.json").write_bytes(text if isinstance(text, bytes) else text.encode())
+    with pytest.raises(RecordError, match=f"result.json: {words}"):
         read_record(tmp_path / "result.json")
+
+
+def test_what_is_no_file_is_named(tmp_path):
+    os.mkfifo(tmp_path / "result.json")  # reading it would wait for ever
+    with pytest.raises(RecordError, match="not a regular file"):
+        read_record(tmp_path / "result.json")
+
+
+def test_numbers_that_are_not_finite_are_null_in_the_file(tmp_path):
+    record = replace(
+        RECORD,
+        metrics={"accuracy": math.nan, "loss": math.inf},
+        directions={"accuracy": "higher", "loss": "lower"},
+        history={"step": [1, 2], "loss": [0.5, math.nan]},
+    )
+    write_record(record, tmp_path)
+    content = json.loads((tmp_path / "result.json").read_text(), parse_constant=pytest.fail)
+    assert content["metrics"] == {"accuracy": None, "loss": None}
+    assert content["history"] == {"step": [1, 2], "loss": [0.5, None]}
+    read = read_record(tmp_path / "result.json")
+    assert all(map(math.isnan, read.metrics.values()))
+    assert read.history == content["history"]
+
+
+@pytest.mark.parametrize("literal", ["NaN", "Infinity", "-Infinity", "1e999", "null"])
+def test_every_spelling_of_not_finite_is_read(tmp_path, literal):
+    write_record(RECORD, tmp_path)
+    path = tmp_path / "result.json"
+    path.write_text(path.read_text().replace('"accuracy": 0.5', f'"accuracy": {literal}'))
+    assert math.isnan(read_record(path).metrics["accuracy"])
+
+
+def test_html_in_a_name_is_a_name(tmp_path):
+    record = replace(RECORD, label="<script>../../x</script>")
+    write_record(record, tmp_path)
+    assert read_record(tmp_path / "result.json") == record
 
 
 def test_a_run_without_a_method_goes_by_its_optimizer():

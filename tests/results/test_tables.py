@@ -1,11 +1,15 @@
-"""One list of rows, two ways to write it."""
+"""One list of rows, four ways to write it."""
 
-from hf_vasso.results.tables import markdown_table, text_table
+import csv
+import io
+
+from hf_vasso.results.tables import csv_table, latex_table, markdown_table, text_table
 
 ROWS = [
     {"method": "AdamW", "score": "73.9", "difference": "", "n": 3},
     {"method": "a longer name", "score": "8.1", "difference": "+1.0", "n": 10},
 ]
+ATTACK = r"a|b <script> \| \\< \input{x} 5 % & $x$ #1 a_b ~ ^ [c] *"
 
 
 def test_text_table():
@@ -32,3 +36,39 @@ def test_a_narrow_markdown_column():
 
 def test_a_column_of_words_stands_to_the_left():
     assert text_table([{"better": "higher"}, {"better": "x"}]).splitlines()[2:] == ["higher", "x"]
+    assert text_table([{"empty": ""}, {"empty": ""}]).split("\n")[2:] == ["", ""]
+
+
+def test_intervals_and_ranges_stand_to_the_right():
+    rows = [{"score": "90.1 ± 0.4 / 86.5 ± 0.6", "n": "3–5"}, {"score": "[-0.10, +0.20]", "n": "1.9e-06"}]
+    lines = text_table([*rows, {"score": "", "n": "7"}]).splitlines()
+    assert lines[2:] == [
+        "90.1 ± 0.4 / 86.5 ± 0.6      3–5",
+        "         [-0.10, +0.20]  1.9e-06",
+        " " * 31 + "7",
+    ]
+
+
+def test_markdown_stays_in_its_cell_and_is_no_html():
+    line = markdown_table([{"name": ATTACK + "\nnext"}]).splitlines()[2]
+    assert line == r"| a\|b \<script> \| \\\< \input{x} 5 % & $x$ #1 a_b ~ ^ [c] * next |"
+    linked = "[`sam`](https://arxiv.org/abs/2010.01412)"
+    assert linked in markdown_table([{"paper": linked}])
+
+
+def test_csv_is_read_again():
+    rows = [{"name": 'a,"b"\nc', "n": "1"}, {"name": ATTACK, "n": ""}]
+    assert list(csv.DictReader(io.StringIO(csv_table(rows)))) == rows
+
+
+def test_latex():
+    assert latex_table([{"task ↑ (%)": "90.1 ± 0.4", "n": "3–5", "name": ATTACK}]).splitlines() == [
+        r"\begin{tabular}{rrl}",
+        r"\hline",
+        r"task $\uparrow$ (\%) & n & name \\",
+        r"\hline",
+        r"90.1 $\pm$ 0.4 & 3--5 & a$|$b $<$script$>$ \textbackslash{}$|$ \textbackslash{}\textbackslash{}$<$ "
+        r"\textbackslash{}input\{x\} 5 \% \& \$x\$ \#1 a\_b \textasciitilde{} \textasciicircum{} {[}c{]} {*} \\",
+        r"\hline",
+        r"\end{tabular}",
+    ]

@@ -1,0 +1,211 @@
+"""Everything that runs left below a folder, checked: records that may be averaged, and what is left out and why."""
+
+import json
+import os
+import reprlib
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from hf_vasso.results.data_identity import data_identity
+from hf_vasso.results.failure import FAILURE_FILE, Failure, read_failure
+from hf_vasso.results.reading import RecordError
+from hf_vasso.results.record import RESULT_FILE, Record, read_record
+from hf_vasso.results.suite_plan import SUITE_FILE, PlannedRun, SuitePlan, read_suite_plan
+
+__all__ = ["Collection", "LeftOut", "collect"]
+
+_READERS = {RESULT_FILE: read_record, FAILURE_FILE: read_failure, SUITE_FILE: read_suite_plan}
+
+# Flags that two runs of one cell may differ in: the seed; the labels, which make the cell; and the limits, since the
+# number of examples is part of the data's identity.
+_NOT_BINDING = {"seed", "task_label", "method_label", "max_eval_samples", "max_predict_samples"}
+_MOST_SHOWN = 5
+
+
+@dataclass(frozen=True)
+class LeftOut:
+    """
+    A file that is not used.
+
+    Args:
+        path: The file, relative to the folder that was searched.
+        reason: Why, and what to do about it.
+    """
+
+    path: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class Collection:
+    """
+    What was found below a folder.
+
+    Args:
+        records: Those that can be used; each task label, model, method label, seed and data occurs once.
+        left_out: All other files, in the order of their paths.
+        failures: Runs that ended without a record.
+        plans: What suites set out to do.
+        missing: Planned runs that have neither a usable record nor a failure.
+    """
+
+    records: list[Record]
+    left_out: list[LeftOut]
+    failures: list[Failure]
+    plans: list[SuitePlan]
+    missing: list[PlannedRun]
+
+
+def collect(runs_dir: Path) -> Collection:
+    """
+    Read and check all records below a folder.
+
+    Hidden folders, such as the one of a suite's trials, are not searched, and links that lead out are not followed.
+    Of one run that is there twice with equal metrics the first is used. Runs that contradict each other are all left
+    out: those of one task, model, label and data whose flags differ in more than the seed, or those that are there
+    twice with different metrics.
+
+    Args:
+        runs_dir: The folder.
+
+    Returns:
+        What can be used, and what is left out.
+
+    Raises:
+        ValueError: There is no such folder.
+    """
+    if not runs_dir.is_dir():
+        raise ValueError(f"{runs_dir} is no folder; name the folder that holds the runs")
+    contents, left_out = _read_all(runs_dir)
+    records = {path: content for path, content in contents.items() if isinstance(content, Record)}
+    failures = [content for content in contents.values() if isinstance(content, Failure)]
+    plans = [content for content in contents.values() if isinstance(content, SuitePlan)]
+    for cell in _cells(records):
+        left_out |= _contradicting(cell) or _repeated(cell)
+    usable = [record for path, record in records.items() if path not in left_out]
+    return Collection(
+        records=usable,
+        left_out=[LeftOut(path, reason) for path, reason in sorted(left_out.items())],
+        failures=failures,
+        plans=plans,
+        missing=_missing(plans, [*usable, *failures]),
+    )
+
+
+def _read_all(runs_dir: Path) -> tuple[dict[str, Any], dict[str, str]]:
+    """Path to what stands in the file, and path to why it cannot be used."""
+    contents, left_out = {}, {}
+    for path in _files(runs_dir):
+        shown = _printable(path.relative_to(runs_dir).as_posix())
+        try:
+            contents[shown] = _read(path, runs_dir)
+        except RecordError as error:
+            left_out[shown] = error.reason
+    return contents, left_out
+
+
+def _files(runs_dir: Path) -> Iterable[Path]:
+    """All files to be read, in the order of their paths, and links to folders that lead out."""
+    for folder, folders, files in os.walk(runs_dir, onerror=_refuse_unreadable):
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        yield from (Path(folder, name) for name in folders if _leads_out(Path(folder, name), runs_dir))
+        names = _READERS.keys() & set(files)
+        if RESULT_FILE in names:
+            names -= {FAILURE_FILE}  # of an attempt before
+        yield from (Path(folder, name) for name in sorted(names))
+
+
+def _refuse_unreadable(error: OSError) -> None:
+    if isinstance(error, PermissionError):  # others: a folder that a run has just deleted
+        raise ValueError(f"{error.filename} cannot be searched ({error.strerror}); allow that or move it away")
+
+
+def _read(path: Path, runs_dir: Path) -> Record | Failure | SuitePlan:
+    if _leads_out(path, runs_dir):
+        raise RecordError(path, "a link that leads out of the folder is not followed; name the place it leads to")
+    content = _READERS[path.name](path)
+    if isinstance(content, Record) and not content.metrics:
+        raise RecordError(path, "the run was not evaluated; repeat its command with --do_eval")
+    return content
+
+
+def _leads_out(path: Path, runs_dir: Path) -> bool:
+    return path.is_symlink() and not Path(os.path.realpath(path)).is_relative_to(os.path.realpath(runs_dir))
+
+
+def _printable(path: str) -> str:
+    """A path that can be written to a page: what a terminal would not show is spelled out."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in path)
+
+
+def _cells(records: Mapping[str, Record]) -> list[dict[str, Record]]:
+    """The records that would be averaged, by their paths."""
+    cells: dict[tuple, dict[str, Record]] = {}
+    for path, record in records.items():
+        key = (record.task_label, record.model, record.label, data_identity(record))
+        cells.setdefault(key, {})[path] = record
+    return list(cells.values())
+
+
+def _contradicting(cell: Mapping[str, Record]) -> dict[str, str]:
+    """All records of a cell, if they are no repetitions of one run."""
+    differences = _differing_flags(list(cell.values()))
+    if not differences:
+        return {}
+    record = next(iter(cell.values()))
+    reason = (
+        f"the runs of {record.task_label}, {record.model}, {record.label} contradict each other in "
+        f"{', '.join(differences[:_MOST_SHOWN])}; give one sort a label of its own (--method_label) or delete it"
+    )
+    return dict.fromkeys(cell, reason)
+
+
+def _differing_flags(records: list[Record]) -> list[str]:
+    """Flags and numbers of the method that are not the same in all records, each with its values."""
+    all_flags = [_binding_flags(record) for record in records]
+    names = set[str]().union(*all_flags)
+    if len({_versions(record) for record in records}) > 1:  # a version that does not know a flag cannot set it
+        names = names.intersection(*all_flags)
+    differences = []
+    for name in sorted(names):
+        values = sorted({flags.get(name, "none") for flags in all_flags})
+        if len(values) > 1:
+            differences.append(f"{name} ({' and '.join(map(reprlib.repr, values[:_MOST_SHOWN]))})")
+    return differences
+
+
+def _binding_flags(record: Record) -> dict[str, str]:
+    flags = {**record.arguments, **record.method["numbers"], "method": record.method["name"]}
+    return {name: json.dumps(value, sort_keys=True) for name, value in flags.items() if name not in _NOT_BINDING}
+
+
+def _versions(record: Record) -> str:
+    return json.dumps([record.environment["packages"], record.environment["commit"]], sort_keys=True)
+
+
+def _repeated(cell: Mapping[str, Record]) -> dict[str, str]:
+    """Of runs that are there twice: the later ones if they are alike, else all of them."""
+    by_seed: dict[int, list[str]] = {}
+    for path, record in cell.items():
+        by_seed.setdefault(record.seed, []).append(path)
+    left_out = {}
+    for seed, (first, *others) in by_seed.items():
+        if len({json.dumps(cell[path].metrics) for path in (first, *others)}) == 1:
+            left_out |= dict.fromkeys(others, f"the same run as {first}, which is used; delete one of them")
+        else:
+            paths = ", ".join((first, *others))
+            reason = f"the run with seed {seed} has different metrics in {paths}; delete the wrong ones"
+            left_out |= dict.fromkeys((first, *others), reason)
+    return left_out
+
+
+def _missing(plans: Iterable[SuitePlan], ended: Iterable[Record | Failure]) -> list[PlannedRun]:
+    keys = {_key(run) for run in ended}
+    planned = dict.fromkeys(run for plan in plans for run in plan.runs)
+    return [run for run in planned if _key(run) not in keys]
+
+
+def _key(run: Record | Failure | PlannedRun) -> tuple[str, str, str, int]:
+    return (run.task_label, run.model, run.label, run.seed)

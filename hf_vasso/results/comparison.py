@@ -1,0 +1,67 @@
+"""Compare methods on equal seeds: the one list of rows from which everything is printed (`rows.py` words them)."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from hf_vasso.results.aggregates import Aggregate, TaskScore, make_aggregates, make_task_scores
+from hf_vasso.results.cells import Cell, Collapse, make_cells, make_collapses
+from hf_vasso.results.collection import Collection
+from hf_vasso.results.contrasts import Contrast, Pair, make_contrasts, pairs_of
+from hf_vasso.results.costs import Cost, make_costs
+from hf_vasso.results.notes import make_notes
+from hf_vasso.results.task_runs import group_by_task
+
+__all__ = ["Aggregate", "Cell", "Collapse", "Comparison", "Contrast", "Cost", "TaskScore", "compare"]
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """
+    All that is printed, each in the order in which it is printed.
+
+    Args:
+        cells: Task by task and metric by metric, the headline first.
+        contrasts: The headline metrics' first; the very first is the primary one.
+        task_scores: What each task adds to the averages.
+        aggregates: Averages over tasks: methods, then contrasts.
+        costs: Task by task.
+        collapses: Task by task.
+        notes: Full sentences that must be said beside the numbers.
+    """
+
+    cells: list[Cell]
+    contrasts: list[Contrast]
+    task_scores: list[TaskScore]
+    aggregates: list[Aggregate]
+    costs: list[Cost]
+    collapses: list[Collapse]
+    notes: list[str]
+
+
+def compare(collection: Collection, contrasts: Sequence[Pair] | None = None) -> Comparison:
+    """
+    Compare methods on equal seeds.
+
+    Args:
+        collection: The checked records.
+        contrasts: Pairs of method labels, first minus second, the first pair the primary one. None: those of the
+            suites' plans, else VASSO against SAM and then against the base.
+
+    Returns:
+        The rows.
+    """
+    tasks = group_by_task(collection)
+    pairs = {(runs.model, runs.task): pairs_of(runs, collection.plans, contrasts) for runs in tasks}
+    cells = [cell for runs in tasks for cell in make_cells(runs)]
+    compared = make_contrasts(cells, pairs)
+    scores = make_task_scores(cells)
+    aggregates = make_aggregates(scores, pairs)
+    return Comparison(
+        cells=cells,
+        contrasts=compared,
+        task_scores=scores,
+        aggregates=aggregates,
+        costs=[cost for runs in tasks for cost in make_costs(runs)],
+        collapses=[collapse for runs in tasks for collapse in make_collapses(runs)],
+        notes=make_notes(tasks, pairs, cells, compared, scores, aggregates),
+    )

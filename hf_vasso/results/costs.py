@@ -1,0 +1,85 @@
+"""What a method costs: passes, time relative to the base of the same task, and memory."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from statistics import fmean
+
+from hf_vasso.results.record import Record
+from hf_vasso.results.task_runs import TaskRuns
+
+__all__ = ["Cost", "make_costs", "mean_cost"]
+
+
+@dataclass(frozen=True)
+class Cost:
+    """
+    What one method costs on one task: means over its runs.
+
+    Args:
+        task: What reports call the task.
+        model: The model.
+        method: The method's label.
+        name: What tables call the method.
+        passes: Forward passes (micro-batches per process).
+        steps: Optimizer steps.
+        seconds_per_step: Wall-clock seconds.
+        relative: Seconds per step divided by those of the task's base; None without a base, or where the two were not
+            measured on one kind of device with the same number of threads.
+        train_seconds: Wall-clock seconds of the training.
+        peak_memory_bytes: The most memory in use at once.
+        count: The number of runs.
+    """
+
+    task: str
+    model: str
+    method: str
+    name: str
+    passes: float
+    steps: float
+    seconds_per_step: float
+    relative: float | None
+    train_seconds: float
+    peak_memory_bytes: float
+    count: int
+
+
+def make_costs(runs: TaskRuns) -> list[Cost]:
+    """
+    What each method of a task costs.
+
+    Args:
+        runs: The task's runs.
+
+    Returns:
+        Method by method.
+    """
+    return [_cost(runs, label) for label in runs.methods]
+
+
+def mean_cost(records: Sequence[Record], entry: str) -> float:
+    """The mean of an entry of the records' costs."""
+    return fmean(record.cost[entry] for record in records)
+
+
+def _cost(runs: TaskRuns, label: str) -> Cost:
+    records = runs.methods[label]
+    return Cost(
+        task=runs.task,
+        model=runs.model,
+        method=label,
+        name=runs.name(label),
+        passes=mean_cost(records, "forward_passes"),
+        steps=mean_cost(records, "steps"),
+        seconds_per_step=mean_cost(records, "seconds_per_step"),
+        relative=_relative(records, runs.methods[runs.base] if runs.base else []),
+        train_seconds=mean_cost(records, "train_seconds"),
+        peak_memory_bytes=mean_cost(records, "peak_memory_bytes"),
+        count=len(records),
+    )
+
+
+def _relative(records: Sequence[Record], base: Sequence[Record]) -> float | None:
+    machines = {(record.environment["device"], record.environment.get("threads")) for record in (*records, *base)}
+    if not base or len(machines) > 1 or not mean_cost(base, "seconds_per_step"):
+        return None
+    return mean_cost(records, "seconds_per_step") / mean_cost(base, "seconds_per_step")

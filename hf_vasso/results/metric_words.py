@@ -1,0 +1,137 @@
+"""How a metric is called and how its values are printed: percents with one decimal, as GLUE does, a loss with four."""
+
+from collections.abc import Iterable, Sequence
+
+__all__ = [
+    "CALIBRATION",
+    "LOSS",
+    "SCORE",
+    "format_difference",
+    "format_value",
+    "in_print_order",
+    "is_percent",
+    "is_score",
+    "metric_name",
+    "shared_name",
+]
+
+LOSS, CALIBRATION = "loss", "expected_calibration_error"
+SCORE = "score"  # a task's score in an average over tasks
+
+# GLUE's, in the order in which it prints two of one task.
+_SCORES = {
+    "f1": "F1",
+    "accuracy": "accuracy",
+    "matthews_correlation": "Matthews correlation",
+    "pearson": "Pearson",
+    "spearmanr": "Spearman",
+}
+_NAMES = {**_SCORES, SCORE: "score", LOSS: "loss", CALIBRATION: "calibration error", "bleu": "BLEU", "chrf": "chrF"}
+_ALREADY_PERCENT = {"bleu", "bleu_tokenized", "chrf"}
+_MISMATCHED = "_mismatched"
+_VALIDATION = "validation_"
+
+
+def metric_name(metric: str) -> str:
+    """
+    What people call a metric.
+
+    Args:
+        metric: Its name in a record.
+
+    Returns:
+        Its name in words.
+
+    Example:
+        >>> metric_name("f1"), metric_name("accuracy_mismatched"), metric_name("bleu_tokenized")
+        ('F1', 'accuracy (mismatched)', 'bleu tokenized')
+    """
+    base = _base(metric)
+    name = _NAMES.get(base, base.replace("_", " "))
+    name = f"{name} (mismatched)" if metric.endswith(_MISMATCHED) else name
+    return f"validation {name}" if metric.startswith(_VALIDATION) else name
+
+
+def is_score(metric: str) -> bool:
+    """Whether a metric is one that GLUE judges by, on any of a task's validation splits."""
+    return metric.removesuffix(_MISMATCHED) in _SCORES
+
+
+def in_print_order(metrics: Iterable[str]) -> tuple[str, ...]:
+    """The metrics of one task as GLUE prints them: F1 before accuracy, and MNLI's matched before its mismatched."""
+    order = list(_SCORES)
+    return tuple(sorted(metrics, key=lambda metric: (metric.endswith(_MISMATCHED), order.index(_base(metric)))))
+
+
+def shared_name(metrics: Sequence[str]) -> str:
+    """
+    What people call several metrics of one task.
+
+    Args:
+        metrics: Their names in records.
+
+    Returns:
+        Their names in words.
+
+    Example:
+        >>> shared_name(["f1", "accuracy"]), shared_name(["accuracy", "accuracy_mismatched"])
+        ('F1/accuracy', 'accuracy m/mm')
+    """
+    bases = dict.fromkeys(map(_base, metrics))
+    name = "/".join(map(metric_name, bases))
+    return f"{name} m/mm" if len(bases) < len(metrics) else name
+
+
+def is_percent(metric: str) -> bool:
+    """Whether a metric is a share that is printed in %."""
+    return _base(metric) in {*_SCORES, SCORE, CALIBRATION}
+
+
+def format_value(metric: str, value: float) -> str:
+    """
+    A value with its usual number of decimals, without its unit.
+
+    Args:
+        metric: The metric's name in a record.
+        value: As in records.
+
+    Returns:
+        Percents with one decimal, and so a metric that has 100 as its best; any other with four.
+
+    Example:
+        >>> format_value("accuracy", 0.91234), format_value("bleu", 34.56), format_value("loss", 0.25)
+        ('91.2', '34.6', '0.2500')
+    """
+    factor, decimals = _print_as(metric)
+    return f"{factor * value:.{decimals}f}"
+
+
+def format_difference(metric: str, value: float) -> str:
+    """
+    A signed difference. Percents have two decimals, so that an interval's end is seen to lie on one side of zero.
+
+    Args:
+        metric: The metric's name in a record.
+        value: As in records.
+
+    Returns:
+        The difference with its sign.
+
+    Example:
+        >>> format_difference("accuracy", -0.00123), format_difference("loss", 0.25)
+        ('-0.12', '+0.2500')
+    """
+    factor, decimals = _print_as(metric)
+    text = f"{factor * value:+.{max(decimals, 2)}f}"
+    return text.replace("-", "+") if float(text) == 0 else text
+
+
+def _base(metric: str) -> str:
+    return metric.removeprefix(_VALIDATION).removesuffix(_MISMATCHED)
+
+
+def _print_as(metric: str) -> tuple[float, int]:
+    """The factor and the decimals with which a metric is printed."""
+    if is_percent(metric):
+        return 100.0, 1
+    return 1.0, 1 if _base(metric) in _ALREADY_PERCENT else 4

@@ -1,0 +1,161 @@
+"""Read a JSON file that anyone may have written, and check its entries before they are used."""
+
+import json
+import math
+import reprlib
+from collections.abc import Callable, Mapping
+from dataclasses import MISSING, dataclass, fields
+from pathlib import Path
+from types import UnionType
+from typing import Any, get_args, get_origin
+
+from hf_vasso.spelling import unknown_name
+
+__all__ = [
+    "COUNT",
+    "NAME",
+    "SEED",
+    "TEXT",
+    "RecordError",
+    "Rule",
+    "finite_or_none",
+    "is_dict_of",
+    "is_number",
+    "read_entries",
+]
+
+_MAX_BYTES = 8 * 2**20
+_MAX_NAME = 200
+_MAX_INTEGER = 2**63
+
+
+class RecordError(ValueError):
+    """
+    A file that cannot be used: the message names the file, the fact and the remedy.
+
+    Args:
+        path: The file.
+        reason: The fact and the remedy.
+    """
+
+    def __init__(self, path: Path, reason: str) -> None:
+        super().__init__(f"{path}: {reason}")
+        self.reason = reason
+
+
+@dataclass(frozen=True)
+class Rule:
+    """
+    What an entry must be.
+
+    Args:
+        words: For the message: "must be ...".
+        holds: Whether a value is that.
+    """
+
+    words: str
+    holds: Callable[[Any], bool]
+
+
+def read_entries(path: Path, kind: type, schema: int, rules: Mapping[str, Rule]) -> dict[str, Any]:
+    """
+    Read the JSON object of a dataclass.
+
+    Args:
+        path: The file.
+        kind: The dataclass: its fields are the known keys, those without a default the necessary ones.
+        schema: The layout's version that is read.
+        rules: Key to what its value must be, beyond the type of the field.
+
+    Returns:
+        The checked entries.
+
+    Raises:
+        RecordError: The file is too large, broken, of another schema, or an entry is missing, unknown or wrong.
+    """
+    content = _read_object(path)
+    if content.get("schema") != schema:
+        raise RecordError(
+            path,
+            f"this version reads schema {schema}, got {reprlib.repr(content.get('schema'))}; "
+            "read it with the version of hf_vasso that wrote it, or repeat the run",
+        )
+    _check_keys(path, content, kind)
+    for key, rule in rules.items():
+        if key in content and not rule.holds(content[key]):
+            raise RecordError(path, f"{key} must be {rule.words}, got {reprlib.repr(content[key])}; repeat the run")
+    return content
+
+
+def finite_or_none(value: float | None) -> float | None:
+    """The number, None where it is not finite: JSON has no word for that."""
+    return value if value is not None and math.isfinite(value) else None
+
+
+def is_number(value: Any) -> bool:
+    """Whether a value is a finite number that a float can hold."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return False
+    return abs(value) < _MAX_INTEGER if isinstance(value, int) else math.isfinite(value)
+
+
+def is_dict_of(value: Any, holds: Callable[[Any], bool]) -> bool:
+    """Whether a value is an object with names as keys, and with values for which something holds."""
+    return isinstance(value, dict) and all(_is_name(key) and holds(entry) for key, entry in value.items())
+
+
+def _is_name(value: Any) -> bool:
+    return isinstance(value, str) and value.isprintable() and 1 <= len(value) <= _MAX_NAME
+
+
+def _is_integer(value: Any) -> bool:
+    return is_number(value) and isinstance(value, int)
+
+
+NAME = Rule(f"a printable name of 1 to {_MAX_NAME} characters", _is_name)
+TEXT = Rule("text", lambda value: isinstance(value, str))
+SEED = Rule("a whole number", _is_integer)
+COUNT = Rule("a whole number, at least 0", lambda value: _is_integer(value) and value >= 0)
+
+
+def _read_object(path: Path) -> dict[str, Any]:
+    try:
+        if not path.is_file():  # reading a pipe would wait for ever
+            raise RecordError(path, "not a regular file; delete it")
+        if path.stat().st_size > _MAX_BYTES:
+            raise RecordError(
+                path,
+                f"larger than {_MAX_BYTES // 2**20} MiB, which no run writes ({path.stat().st_size} bytes); delete it",
+            )
+        content = json.loads(path.read_text(encoding="utf-8"))
+        json.dumps(content, ensure_ascii=False).encode()  # half a surrogate pair could not be written again
+    except RecordError:
+        raise
+    except OSError as error:
+        raise RecordError(path, f"cannot be read ({error.strerror}); mend that or repeat the run") from error
+    except (ValueError, RecursionError) as error:
+        raise RecordError(path, f"not a JSON file ({error}); delete it and repeat the run") from error
+    if not isinstance(content, dict):
+        raise RecordError(path, f"a record is a JSON object, got {type(content).__name__}; repeat the run")
+    return content
+
+
+def _check_keys(path: Path, content: dict[str, Any], kind: type) -> None:
+    known = {entry.name: entry for entry in fields(kind)}
+    for key in content:
+        if key not in known:
+            raise RecordError(path, unknown_name("key", key[:_MAX_NAME], known))
+    for key, entry in known.items():
+        if key not in content and entry.default is MISSING and entry.default_factory is MISSING:
+            raise RecordError(path, f"the key {key!r} is missing; repeat the run")
+        types = _types(entry.type)
+        if key in content and type(content[key]) not in types:
+            names = " or ".join(known_type.__name__ for known_type in types)
+            raise RecordError(path, f"{key} must be of type {names}, got {reprlib.repr(content[key])}; repeat the run")
+
+
+def _types(annotation: Any) -> tuple[type, ...]:
+    """The classes that an annotation such as `dict[str, Any]` or `bool | None` allows."""
+    if isinstance(annotation, UnionType):
+        return get_args(annotation)
+    return (get_origin(annotation) or annotation,)

@@ -1,0 +1,247 @@
+"""Turn a comparison into rows of words, one list for every writer of tables."""
+
+import math
+from collections.abc import Iterable, Sequence
+
+from hf_vasso.results.comparison import Aggregate, Cell, Collapse, Comparison, Contrast, Cost
+from hf_vasso.results.metric_words import (
+    CALIBRATION,
+    LOSS,
+    format_difference,
+    format_value,
+    is_percent,
+    metric_name,
+    shared_name,
+)
+
+__all__ = ["aggregate_rows", "contrast_rows", "cost_rows", "score_rows", "secondary_rows", "seed_rows"]
+
+Row = dict[str, str]
+
+_ARROWS = {"higher": "↑", "lower": "↓"}
+
+
+def score_rows(comparison: Comparison) -> list[Row]:
+    """
+    The scores as people print GLUE: a row per method, a column per task.
+
+    Args:
+        comparison: What is printed.
+
+    Returns:
+        With several models, "model"; "method"; per task "mean ± half of the 95 % interval", two metrics of a task side
+        by side, as MRPC's F1/accuracy or MNLI's m/mm; the average where there is one; "n", the number of seeds. A
+        cell without a value is empty. A row is such as
+        `{"method": "AdamW", "mrpc F1/accuracy ↑ (%)": "90.1 ± 0.4 / 86.5 ± 0.6", "n": "5"}`.
+    """
+    cells = {(cell.model, cell.task, cell.method, cell.metric): cell for cell in comparison.cells}
+    columns = {score.task: score.metrics for score in comparison.task_scores}
+    averages = {
+        (average.model, average.first, average.metric): average
+        for average in comparison.aggregates
+        if average.second is None
+    }
+    rows = []
+    for model, method, name in dict.fromkeys((cell.model, cell.method, cell.name) for cell in comparison.cells):
+        found = {
+            task: [cell for metric in metrics if (cell := cells.get((model, task, method, metric)))]
+            for task, metrics in columns.items()
+        }
+        rows.append(
+            {
+                **_model(comparison, model),
+                "method": name,
+                **{
+                    _header(comparison, task, metrics): _side_by_side(found[task]) for task, metrics in columns.items()
+                },
+                **{
+                    _average_header(metric): _with_half_width(averages.get((model, method, metric)))
+                    for metric in dict.fromkeys(metric for *_, metric in averages)
+                },
+                "n": _span(cell.count for of_task in found.values() for cell in of_task),
+            }
+        )
+    return rows
+
+
+def secondary_rows(comparison: Comparison) -> list[Row]:
+    """
+    What stands beside the score: a row per task and method.
+
+    Args:
+        comparison: What is printed.
+
+    Returns:
+        "task", "method", loss and calibration error as "mean ± half of the 95 % interval", empty where a task has
+        none; "collapsed", how many runs give one answer for everything, of those for which it is known; "n".
+    """
+    cells = {(cell.model, cell.task, cell.method, cell.metric): cell for cell in comparison.cells}
+    metrics = [metric for metric in (LOSS, CALIBRATION) if metric in {cell.metric for cell in comparison.cells}]
+    rows = []
+    for collapse in comparison.collapses:
+        found = [cells.get((collapse.model, collapse.task, collapse.method, metric)) for metric in metrics]
+        rows.append(
+            {
+                **_place(comparison, collapse),
+                "method": collapse.name,
+                **{
+                    f"{_with_unit(metric)} ↓": _with_half_width(cell)
+                    for metric, cell in zip(metrics, found, strict=True)
+                },
+                "collapsed": f"{collapse.collapsed} of {collapse.count}" if collapse.count else "",
+                "n": _span(cell.count for cell in found if cell),
+            }
+        )
+    return rows
+
+
+def contrast_rows(comparison: Comparison) -> list[Row]:
+    """
+    The contrasts: a row per pair, task and tested metric.
+
+    Args:
+        comparison: What is printed.
+
+    Returns:
+        "task", "metric", "contrast", "difference", "95 % interval", "n", "p", "p (Holm)" and "verdict": better,
+        worse, no difference shown, or too few seeds.
+    """
+    return [
+        {
+            **_place(comparison, contrast),
+            "metric": f"{_with_unit(contrast.metric)} {_ARROWS[contrast.direction]}",
+            "contrast": f"{contrast.first_name} minus {contrast.second_name}",
+            "difference": format_difference(contrast.metric, contrast.difference.mean),
+            "95 % interval": _interval(contrast.metric, contrast.difference.low, contrast.difference.high),
+            "n": str(contrast.difference.count),
+            "p": _p_value(contrast.p_value),
+            "p (Holm)": _p_value(contrast.p_holm),
+            "verdict": contrast.verdict,
+        }
+        for contrast in comparison.contrasts
+    ]
+
+
+def aggregate_rows(comparison: Comparison) -> list[Row]:
+    """
+    The averages over tasks of the contrasts; those of the methods stand in `score_rows`.
+
+    Args:
+        comparison: What is printed.
+
+    Returns:
+        "contrast", "average difference", "95 % interval", "tasks" and "n", the seeds per task.
+    """
+    return [
+        {
+            **_model(comparison, average.model),
+            "contrast": average.name,
+            f"{_average_header(average.metric)} difference": format_difference(average.metric, average.mean),
+            "95 % interval": _interval(average.metric, average.low, average.high),
+            "tasks": ", ".join(average.tasks),
+            "n": _span(average.seeds),
+        }
+        for average in comparison.aggregates
+        if average.second is not None
+    ]
+
+
+def cost_rows(comparison: Comparison) -> list[Row]:
+    """
+    What methods cost: a row per task and method, means over runs.
+
+    Args:
+        comparison: What is printed.
+
+    Returns:
+        "task", "method", "forward passes", "steps", "seconds per step", "relative to the base" (empty where unknown),
+        "training (s)", "peak memory (MiB)" and "n".
+    """
+    return [
+        {
+            **_place(comparison, cost),
+            "method": cost.name,
+            "forward passes": f"{cost.passes:.0f}",
+            "steps": f"{cost.steps:.0f}",
+            "seconds per step": f"{cost.seconds_per_step:.4f}",
+            "relative to the base": "" if cost.relative is None else f"{cost.relative:.2f}",
+            "training (s)": f"{cost.train_seconds:.1f}",
+            "peak memory (MiB)": f"{cost.peak_memory_bytes / 2**20:.0f}",
+            "n": str(cost.count),
+        }
+        for cost in comparison.costs
+    ]
+
+
+def seed_rows(comparison: Comparison) -> list[Row]:
+    """
+    Every seed's value: a row per task, metric, method and seed.
+
+    Args:
+        comparison: What is printed.
+
+    Returns:
+        "task", "metric", "method", "seed" and "value", the full number as it stands in the record.
+    """
+    return [
+        {
+            **_place(comparison, cell),
+            "metric": metric_name(cell.metric),
+            "method": cell.name,
+            "seed": str(seed),
+            "value": repr(value),
+        }
+        for cell in comparison.cells
+        for seed, value in cell.values.items()
+    ]
+
+
+def _place(comparison: Comparison, row: Cell | Contrast | Cost | Collapse) -> Row:
+    return {**_model(comparison, row.model), "task": row.task}
+
+
+def _model(comparison: Comparison, model: str) -> Row:
+    """The model's column, only where there are several."""
+    return {"model": model} if len({cost.model for cost in comparison.costs}) > 1 else {}
+
+
+def _header(comparison: Comparison, task: str, metrics: Sequence[str]) -> str:
+    cell = next(cell for cell in comparison.cells if cell.task == task and cell.metric == metrics[0])
+    unit = " (%)" if is_percent(metrics[0]) else ""
+    return f"{task} {shared_name(metrics)} {_ARROWS[cell.direction]}{unit}"
+
+
+def _average_header(metric: str) -> str:
+    return f"average {_with_unit(metric)}"
+
+
+def _with_unit(metric: str) -> str:
+    return f"{metric_name(metric)} (%)" if is_percent(metric) else metric_name(metric)
+
+
+def _side_by_side(cells: Iterable[Cell]) -> str:
+    return " / ".join(map(_with_half_width, cells))
+
+
+def _with_half_width(row: Cell | Aggregate | None) -> str:
+    if row is None:
+        return ""
+    mean = format_value(row.metric, row.mean)
+    half_width = (row.high - row.low) / 2
+    return f"{mean} ± {format_value(row.metric, half_width)}" if math.isfinite(half_width) else mean
+
+
+def _interval(metric: str, low: float, high: float) -> str:
+    if not math.isfinite(high - low):
+        return ""
+    return f"[{format_difference(metric, low)}, {format_difference(metric, high)}]"
+
+
+def _p_value(p_value: float | None) -> str:
+    return "" if p_value is None else f"{p_value:.2g}"
+
+
+def _span(counts: Iterable[int]) -> str:
+    """One number, or the lowest and the highest."""
+    distinct = sorted(set(counts))
+    return "–".join(map(str, dict.fromkeys((distinct[0], distinct[-1])))) if distinct else ""

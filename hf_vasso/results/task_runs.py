@@ -1,0 +1,107 @@
+"""Sort records into tasks and methods: what stands side by side in a report, in the order in which it is printed."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from hf_vasso.results.collection import Collection
+from hf_vasso.results.data_identity import data_identity, distinguishing_words
+from hf_vasso.results.record import Record, display_name
+from hf_vasso.results.suite_plan import PlannedRun
+
+__all__ = ["TaskRuns", "group_by_task"]
+
+_GLUE_ORDER = ("cola", "sst2", "mrpc", "stsb", "qqp", "mnli", "qnli", "rte", "wnli")
+
+
+@dataclass(frozen=True)
+class TaskRuns:
+    """
+    All runs of one task on the same data with one model.
+
+    Args:
+        task: What reports call it: its label, with what tells its data apart where they come in several variants.
+        task_label: Its label.
+        model: The model.
+        where: The task, with the model where there are several.
+        methods: Method label to records, sorted by seed.
+    """
+
+    task: str
+    task_label: str
+    model: str
+    where: str
+    methods: dict[str, list[Record]]
+
+    @property
+    def base(self) -> str | None:
+        """The label of the runs without a method: "none", else the first one, None where there is none."""
+        bases = self.labels("none")
+        return "none" if "none" in bases else next(iter(bases), None)
+
+    def labels(self, method: str) -> list[str]:
+        """The labels of a method, or of a family of methods such as `vasso` with `vasso-re`."""
+        names = {label: records[0].method["name"] for label, records in self.methods.items()}
+        return [label for label, name in names.items() if name == method or name.startswith(f"{method}-")]
+
+    def name(self, label: str) -> str:
+        """What tables call a method."""
+        return display_name(label, str(self.methods[label][0].arguments.get("optim")))
+
+
+def group_by_task(collection: Collection) -> list[TaskRuns]:
+    """
+    Sort records into tasks and methods.
+
+    Args:
+        collection: The checked records.
+
+    Returns:
+        Model by model, the tasks in the order of the suites' plans, then of GLUE, then of their names; methods in the
+        order of the plans, then the base first and VASSO last.
+    """
+    planned = [run for plan in collection.plans for run in plan.runs]
+    groups: dict[tuple[str, str], dict[tuple[str, ...], list[Record]]] = {}
+    for record in sorted(collection.records, key=_Order(planned).of):
+        variants = groups.setdefault((record.model, record.task_label), {})
+        variants.setdefault(data_identity(record), []).append(record)
+    several = len({model for model, _ in groups}) > 1
+    tasks = []
+    for (model, task_label), variants in groups.items():
+        for identity, words in distinguishing_words(list(variants)).items():
+            task = f"{task_label} ({words})" if words else task_label
+            where = f"{task} with {model}" if several else task
+            tasks.append(TaskRuns(task, task_label, model, where, _by_label(variants[identity])))
+    return tasks
+
+
+class _Order:
+    """The order in which records are printed."""
+
+    def __init__(self, planned: Sequence[PlannedRun]) -> None:
+        self._models = _positions(run.model for run in planned)
+        self._tasks = _positions(run.task_label for run in planned)
+        self._labels = _positions(run.label for run in planned)
+
+    def of(self, record: Record) -> tuple:
+        """A key to sort by. What is in no plan comes after what is."""
+        last = len(self._models) + len(self._tasks) + len(self._labels)
+        glue = _GLUE_ORDER.index(record.task) if record.task in _GLUE_ORDER else len(_GLUE_ORDER)
+        name = record.method["name"]
+        return (
+            (self._models.get(record.model, last), record.model),
+            (self._tasks.get(record.task_label, last), glue, record.task_label),
+            (record.train_examples, record.eval_examples, data_identity(record)),
+            (self._labels.get(record.label, last), name != "none", name.startswith("vasso"), record.label),
+            record.seed,
+        )
+
+
+def _positions(names: Iterable[str]) -> dict[str, int]:
+    return {name: position for position, name in enumerate(dict.fromkeys(names))}
+
+
+def _by_label(records: Iterable[Record]) -> dict[str, list[Record]]:
+    methods: dict[str, list[Record]] = {}
+    for record in records:
+        methods.setdefault(record.label, []).append(record)
+    return methods

@@ -1,0 +1,222 @@
+"""The runs of a suite before they are made: their flags, checked, their sizes, and how far each has come."""
+
+import json
+import re
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from hf_vasso.results.failure import FAILURE_FILE
+from hf_vasso.results.suite_plan import PlannedRun
+from hf_vasso.suite.suite_file import SuiteFile
+from hf_vasso.suite.trials import TRIAL_FILE
+from hf_vasso.tasks.arguments import (
+    GlueArguments,
+    base_name,
+    parse_glue_arguments,
+    result_arguments,
+    with_base_names,
+)
+from hf_vasso.tasks.data import load_task
+from hf_vasso.tasks.examples import count_train_examples
+from hf_vasso.tasks.glue import get_task
+from hf_vasso.tasks.plan import training_size
+from hf_vasso.tasks.recipes import flag_words
+from hf_vasso.tasks.run_folder import RunFolder
+from hf_vasso.training.arguments import VassoTrainingArguments
+
+__all__ = ["TRIALS_FOLDER", "Cell", "Run", "cells", "grid_run", "recorded_arguments", "run_state", "trial_run"]
+
+TRIALS_FOLDER = ".select"
+
+# What all runs of suites have unless the file says otherwise: their output goes to a file, where bars are noise.
+_DEFAULTS = {"disable_tqdm": True, "report_to": "none"}
+
+
+@dataclass(frozen=True, order=True)
+class Cell:
+    """
+    A cell of the suite's table.
+
+    Args:
+        task: The label of the task.
+        method: The label of the method.
+    """
+
+    task: str
+    method: str
+
+
+@dataclass(frozen=True)
+class Run:
+    """
+    A run as it is planned.
+
+    Args:
+        planned: What identifies it.
+        folder: Where its log lies, and `failure.json` if it fails.
+        words: Its command line after `hf-vasso glue`.
+        glue: Its task, data and model.
+        training: Its method and training.
+        steps: Optimizer steps.
+        passes: Forward passes; there are as many backward.
+        tries: Of a trial, flag to the value that it tries; None for a run of the grid.
+    """
+
+    planned: PlannedRun
+    folder: Path
+    words: list[str]
+    glue: GlueArguments
+    training: VassoTrainingArguments
+    steps: int
+    passes: int
+    tries: dict[str, Any] | None = None
+
+
+def cells(suite: SuiteFile) -> list[Cell]:
+    """The cells of a suite, task by task."""
+    return [Cell(task, method) for task in suite.tasks for method in suite.methods]
+
+
+def grid_run(suite: SuiteFile, cell: Cell, seed: int, chosen: Mapping[str, Any]) -> Run:
+    """
+    Plan a run of the grid, in `<output_dir>/<task label>/<model>/<method label>/seed-<n>`.
+
+    Args:
+        suite: The suite's file.
+        cell: Task and method.
+        seed: The seed.
+        chosen: Flag to value, as chosen on held-out examples; they overrule those of the file.
+
+    Returns:
+        The run.
+
+    Raises:
+        ValueError: A flag is unknown or has a wrong value; the message names file, task, method and flag.
+    """
+    flags = _flags(suite, cell, seed, chosen)
+    folder = Path(cell.task, _model(suite, cell, flags), cell.method, f"seed-{seed}")
+    return _run(suite, cell, flags, folder, suite.output_dir / folder)
+
+
+def trial_run(suite: SuiteFile, cell: Cell, seed: int, tries: Mapping[str, Any]) -> Run:
+    """
+    Plan a trial, in `<output_dir>/.select/<task label>/<model>/<method label>/<values>`.
+
+    It is judged on held-out training examples. What it leaves beside `trial.json` lies in a folder `run` in its own,
+    which is deleted in the end.
+
+    Args:
+        suite: The suite's file, with a selection.
+        cell: Task and method.
+        seed: The seed.
+        tries: Flag to value; they overrule those of the file.
+
+    Returns:
+        The run.
+
+    Raises:
+        ValueError: A flag is unknown or has a wrong value; the message names file, task, method and flag.
+    """
+    assert suite.select is not None
+    flags = {**_flags(suite, cell, seed, tries), "holdout_samples": suite.select.holdout_samples, "do_predict": None}
+    name = ",".join(f"{flag}={_file_name(value)}" for flag, value in {**tries, "seed": seed}.items())
+    folder = Path(TRIALS_FOLDER, cell.task, _model(suite, cell, flags), cell.method, name)
+    return _run(suite, cell, flags, folder, suite.output_dir / folder / "run", dict(tries))
+
+
+def run_state(run: Run) -> str:
+    """
+    How far a run has come.
+
+    Args:
+        run: The run.
+
+    Returns:
+        "done", "failed", "interrupted" or "missing". A run that was done with other flags is not "done": what is to
+        be said and done about it is known to the command that runs it, and so is a record that cannot be read.
+    """
+    if (run.folder / TRIAL_FILE).exists() if run.tries is not None else _is_done(run):
+        return "done"
+    if (run.folder / FAILURE_FILE).exists():
+        return "failed"
+    return "interrupted" if any(run.folder.glob("*")) else "missing"
+
+
+def recorded_arguments(run: Run) -> dict[str, Any]:
+    """The arguments that the record of a run will have."""
+    return json.loads(json.dumps(with_base_names(result_arguments(run.glue, run.training))))
+
+
+def _flags(suite: SuiteFile, cell: Cell, seed: int, values: Mapping[str, Any]) -> dict[str, Any]:
+    own = {"task_label": cell.task, "method_label": cell.method, "seed": seed, "do_train": True, "do_eval": True}
+    return {**_DEFAULTS, **suite.defaults, **suite.tasks[cell.task], **suite.methods[cell.method], **values, **own}
+
+
+def _model(suite: SuiteFile, cell: Cell, flags: Mapping[str, Any]) -> str:
+    with _naming(suite, cell):
+        glue, _ = parse_glue_arguments(flag_words(flags, suite.path))
+        return Path(base_name(glue.model)).name
+
+
+def _run(
+    suite: SuiteFile,
+    cell: Cell,
+    flags: Mapping[str, Any],
+    folder: Path,
+    output_dir: Path,
+    tries: dict[str, Any] | None = None,
+) -> Run:
+    with _naming(suite, cell):
+        words = flag_words({**flags, "output_dir": str(output_dir)}, suite.path)
+        glue, training = parse_glue_arguments(words)
+        steps, passes = _size(glue, training)
+    planned = PlannedRun(cell.task, base_name(glue.model), cell.method, training.seed, folder.as_posix())
+    return Run(planned, suite.output_dir / folder, words, glue, training, steps, passes, tries)
+
+
+@contextmanager
+def _naming(suite: SuiteFile, cell: Cell) -> Iterator[None]:
+    """Say of a mistake where it stands."""
+    try:
+        yield
+    except ValueError as error:
+        raise ValueError(f"{suite.path}: task {cell.task}, method {cell.method}: {error}") from error
+
+
+def _file_name(value: Any) -> str:
+    return re.sub(r"[^\w.+-]", "_", str(value))
+
+
+def _is_done(run: Run) -> bool:
+    folder = RunFolder(str(run.training.output_dir), get_task(run.glue.task_name))
+    try:
+        record = folder.record
+    except ValueError:
+        return False
+    if record is None:
+        return False
+    asked = recorded_arguments(run)
+    same = all(record.arguments[name] == value for name, value in asked.items() if name in record.arguments)
+    predicted = not run.training.do_predict or all(path.exists() for path in folder.prediction_files.values())
+    return same and predicted
+
+
+def _size(glue: GlueArguments, training: VassoTrainingArguments) -> tuple[int, int]:
+    """Steps and passes."""
+    labels, examples = _train_labels(glue.task_name, glue.data_dir)
+    size = training_size(count_train_examples(labels, examples, get_task(glue.task_name), glue), training)
+    return size.steps, size.micro_batches * (2 if training.build_method().schedule.perturbs else 1)
+
+
+@cache
+def _train_labels(task_name: str, data_dir: str | None) -> tuple[list[Any] | None, int]:
+    """The labels of a task's training split, where they are at hand, and its size."""
+    task = get_task(task_name)
+    if data_dir is None and "train" in task.split_sizes:
+        return None, task.split_sizes["train"]
+    labels = load_task(task, data_dir, ["train"]).splits["train"]["label"]
+    return list(labels), len(labels)

@@ -1,0 +1,64 @@
+"""Show how far a suite is: one line per finished run, and on a terminal a bar with the time left."""
+
+import time
+
+from tqdm import tqdm
+
+__all__ = ["Progress"]
+
+
+class Progress:
+    """
+    The live view of a suite.
+
+    The time left is that of the passes left, at the speed of those made. On a terminal it stands in a bar below the
+    lines, elsewhere in the lines.
+
+    Args:
+        runs: How many runs are to be made.
+        passes: Their forward passes.
+    """
+
+    def __init__(self, runs: int, passes: int) -> None:
+        self._runs = runs
+        self._finished = 0
+        self._passes = passes
+        self._passes_made = 0
+        self._start = time.monotonic()
+        self._bar = tqdm(total=runs, unit="run", disable=None, bar_format="{n_fmt}/{total_fmt} runs |{bar}| {desc}")
+
+    def finished(self, line: str, passes: int) -> None:
+        """
+        Say that a run has ended.
+
+        Args:
+            line: What is said about it.
+            passes: Its forward passes.
+        """
+        self._finished += 1
+        self._passes_made += passes
+        left = f"{self._time_left()} left"
+        self.say(f"[{self._finished}/{self._runs}, {left}] {line}" if self._bar.disable else line)
+        self._bar.set_description_str(left, refresh=False)
+        self._bar.update()
+
+    def say(self, line: str) -> None:
+        """
+        Say something beside.
+
+        Args:
+            line: A line.
+        """
+        if self._bar.disable:
+            print(line, flush=True)
+        else:
+            self._bar.write(line)
+
+    def close(self) -> None:
+        """Take the bar away."""
+        self._bar.close()
+
+    def _time_left(self) -> str:
+        seconds = time.monotonic() - self._start
+        left = max(self._passes - self._passes_made, 0)
+        return tqdm.format_interval(seconds * left / max(self._passes_made, 1))

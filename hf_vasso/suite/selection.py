@@ -1,0 +1,230 @@
+"""Choose numbers per method and task on held-out training examples: never on the split that is reported."""
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from statistics import fmean
+from typing import Any
+
+from hf_vasso.results.files import write_json
+from hf_vasso.suite.grids import Grid, at_edge, combinations, count_trials, method_grids
+from hf_vasso.suite.planning import Cell, Run, cells, recorded_arguments, run_state, trial_run
+from hf_vasso.suite.suite_file import SuiteFile
+from hf_vasso.suite.trials import TrialResult, read_trial
+
+__all__ = ["SELECTION_FILE", "check_trials", "known_choices", "planned_trials", "select"]
+
+SELECTION_FILE = "selection.json"
+_SCHEMA = 1
+
+Values = dict[str, Any]
+
+
+def planned_trials(suite: SuiteFile) -> tuple[list[Run], bool]:
+    """
+    Plan the trials of a suite as far as they are known.
+
+    Args:
+        suite: The suite's file.
+
+    Returns:
+        The trials, cell by cell, and whether all are known: a stage is tried at the best of those before it. Where
+        that is not known yet, their first values stand in for it.
+
+    Raises:
+        ValueError: A flag is unknown or has a wrong value; the message names file, task, method and flag.
+    """
+    planned, all_known = [], True
+    for cell, grids in _grids(suite).items():
+        values: Values = {}
+        for number, grid in enumerate(grids):
+            trials = _stage(suite, cell, grid, values)
+            planned += trials
+            ended = all(run_state(trial) in ("done", "failed") for trial in trials)
+            values = (_best(trials) if ended else None) or dict(trials[0].tries or {})
+            all_known = all_known and (ended or number == len(grids) - 1)
+    return planned, all_known
+
+
+def check_trials(trials: Sequence[Run]) -> None:
+    """
+    Refuse trials that were made with other flags than the suite's file now asks for.
+
+    Args:
+        trials: Trials, made or not.
+
+    Raises:
+        ValueError: The message names the trial and the flag.
+    """
+    for trial in trials:
+        result, asked = read_trial(trial.folder), recorded_arguments(trial)
+        before = result.arguments if result else {}
+        for name in sorted(before.keys() & asked.keys()):
+            if before[name] != asked[name]:
+                raise ValueError(
+                    f"the trial in {trial.folder} was made with other flags: --{name}: was {before[name]}, is "
+                    f"{asked[name]}; repeat it with the same flags, give the suite another output_dir, or start over "
+                    "with --fresh, which deletes what it wrote"
+                )
+
+
+def known_choices(suite: SuiteFile) -> dict[Cell, Values]:
+    """
+    What has been chosen.
+
+    Args:
+        suite: The suite's file.
+
+    Returns:
+        The chosen values of each cell for which `selection.json` has a choice that is for what the file says.
+    """
+    return {cell: choice["chosen"] for cell, choice in _read_choices(suite).items()}
+
+
+def select(suite: SuiteFile, make: Callable[[Sequence[Run]], None]) -> dict[Cell, dict[str, Any]]:
+    """
+    Choose the numbers of every cell, stage by stage, and write `selection.json`.
+
+    A choice that stands there is kept, also where a trial of it failed and would now succeed: the runs made with it
+    are not to change.
+
+    Args:
+        suite: The suite's file, with a selection.
+        make: Makes the trials that it is given; one that fails leaves no `trial.json`.
+
+    Returns:
+        The choice of each cell: "chosen" is None where no trial of a stage gave a finite score.
+    """
+    kept = _read_choices(suite)
+    choices = {cell: kept.get(cell) or _no_choice(suite, cell, grids) for cell, grids in _grids(suite).items()}
+    open_cells = {cell: grids for cell, grids in _grids(suite).items() if cell not in kept}
+    for number in range(max((len(grids) for grids in open_cells.values()), default=0)):
+        stages = {
+            cell: _stage(suite, cell, grids[number], choices[cell]["chosen"])
+            for cell, grids in open_cells.items()
+            if number < len(grids) and choices[cell]["chosen"] is not None
+        }
+        make([trial for trials in stages.values() for trial in trials if run_state(trial) != "done"])
+        for cell, trials in stages.items():
+            choices[cell] = _choose(choices[cell], open_cells[cell][number], trials)
+    _write_choices(suite, choices)
+    return choices
+
+
+def _grids(suite: SuiteFile) -> dict[Cell, list[Grid]]:
+    if suite.select is None:
+        return {}
+    presets = {label: str(flags["method"]) for label, flags in suite.methods.items()}
+    grids = method_grids(suite.select.stages, presets)
+    return {cell: grids[cell.method] for cell in cells(suite)}
+
+
+def _stage(suite: SuiteFile, cell: Cell, grid: Grid, before: Values) -> list[Run]:
+    """The trials of a stage at the values chosen before, each value with all its seeds."""
+    assert suite.select is not None
+    return [
+        trial_run(suite, cell, seed, {**before, **values})
+        for values in combinations(grid)
+        for seed in suite.select.seeds
+    ]
+
+
+def _best(trials: Sequence[Run]) -> Values | None:
+    """The values with the best mean score; of equal ones those with the lower loss, of these the earlier ones."""
+    scores = _scores(trials)
+    ranks = [_rank(results) for _, results in scores]
+    best = min((rank for rank in ranks if rank is not None), default=None)
+    return None if best is None else scores[ranks.index(best)][0]
+
+
+def _scores(trials: Sequence[Run]) -> list[tuple[Values, list[TrialResult | None]]]:
+    """The values tried, each with the results of its seeds."""
+    scores: list[tuple[Values, list[TrialResult | None]]] = []
+    for trial in trials:
+        values = dict(trial.tries or {})
+        if not scores or scores[-1][0] != values:
+            scores.append((values, []))
+        scores[-1][1].append(read_trial(trial.folder))
+    return scores
+
+
+def _rank(results: Sequence[TrialResult | None]) -> tuple[float, float] | None:
+    """What is smaller for better values; None where a seed failed or has no finite score."""
+    finished = [result for result in results if result is not None and result.score is not None]
+    if len(finished) < len(results):
+        return None
+    sign = -1.0 if finished[0].direction == "higher" else 1.0
+    return sign * _mean(finished, "score"), _mean(finished, "loss")
+
+
+def _mean(results: Sequence[TrialResult], name: str) -> float:
+    return fmean(getattr(result, name) or 0.0 for result in results)
+
+
+def _no_choice(suite: SuiteFile, cell: Cell, grids: Sequence[Grid]) -> dict[str, Any]:
+    assert suite.select is not None
+    return {
+        "chosen": {},
+        "trials": count_trials(grids),
+        "metric": None,
+        "holdout_samples": suite.select.holdout_samples,
+        "seeds": suite.select.seeds,
+        "notes": [],
+        "scores": [],
+        "asked": _asked(suite, cell, grids),
+    }
+
+
+def _choose(choice: dict[str, Any], grid: Grid, trials: Sequence[Run]) -> dict[str, Any]:
+    """The choice with that of one more stage."""
+    best = _best(trials)
+    scores = [_score_entry(values, results) for values, results in _scores(trials)]
+    metrics = [result.metric for trial in trials if (result := read_trial(trial.folder))]
+    return {
+        **choice,
+        "chosen": best,
+        "metric": metrics[0] if metrics else choice["metric"],
+        "notes": [*choice["notes"], *(at_edge(grid, best) if best else [])],
+        "scores": [*choice["scores"], *scores],
+    }
+
+
+def _score_entry(values: Values, results: Sequence[TrialResult | None]) -> dict[str, Any]:
+    finished = [result for result in results if result is not None]
+    ranked = _rank(results) is not None
+    return {
+        "values": values,
+        "score": _mean(finished, "score") if ranked else None,
+        "loss": _mean(finished, "loss") if ranked and finished[0].loss is not None else None,
+        "status": "finished" if ranked else "not finite" if len(finished) == len(results) else "failed",
+    }
+
+
+def _asked(suite: SuiteFile, cell: Cell, grids: Sequence[Grid]) -> dict[str, Any]:
+    """What a choice is for: with anything else in the suite's file it is made anew."""
+    flags = {**suite.defaults, **suite.tasks[cell.task], **suite.methods[cell.method]}
+    return json.loads(json.dumps({"flags": flags, "stages": list(grids)}))
+
+
+def _read_choices(suite: SuiteFile) -> dict[Cell, dict[str, Any]]:
+    """The choices that stand in `selection.json` and are for what the suite's file says."""
+    path = suite.output_dir / SELECTION_FILE
+    if not path.exists():
+        return {}
+    tasks = json.loads(path.read_text(encoding="utf-8"))["tasks"]
+    kept = {}
+    for cell, grids in _grids(suite).items():
+        choice, new = tasks.get(cell.task, {}).get(cell.method), _no_choice(suite, cell, grids)
+        if (
+            choice
+            and choice["chosen"] is not None
+            and all(choice[name] == new[name] for name in ("asked", "seeds", "holdout_samples"))
+        ):
+            kept[cell] = choice
+    return kept
+
+
+def _write_choices(suite: SuiteFile, choices: Mapping[Cell, dict[str, Any]]) -> None:
+    tasks: dict[str, dict[str, Any]] = {}
+    for cell, choice in choices.items():
+        tasks.setdefault(cell.task, {})[cell.method] = choice
+    write_json(suite.output_dir / SELECTION_FILE, {"schema": _SCHEMA, "tasks": tasks})

@@ -1,0 +1,241 @@
+"""The file of a suite: its keys, what they may hold, and what is refused before anything starts."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from itertools import chain
+from pathlib import Path
+from typing import Any
+
+from hf_vasso.methods import METHODS
+from hf_vasso.results.reading import NAME
+from hf_vasso.spelling import unknown_name
+from hf_vasso.tasks.glue import TASKS
+from hf_vasso.tasks.recipes import expand_variables, read_mapping
+
+__all__ = ["Selection", "SuiteFile", "read_suite_file"]
+
+Flags = dict[str, Any]
+
+_KEYS = (
+    "name",
+    "output_dir",
+    "tasks",
+    "methods",
+    "seeds",
+    "defaults",
+    "select",
+    "contrasts",
+    "threads_per_run",
+)
+_NEEDED = ("name", "output_dir", "tasks", "methods", "seeds")
+_HOLDOUT_SAMPLES = 1000
+
+# What a suite says in other words, or decides itself.
+_REFUSED_FLAGS = {
+    "do_eval": "every run of a suite is evaluated",
+    "do_train": "every run of a suite trains",
+    "dry_run": "pass it to the suite",
+    "fresh": "pass it to the suite",
+    "holdout_samples": "it stands under select",
+    "load_best_model_at_end": "a best checkpoint is chosen on the split that is reported; suites report the last one",
+    "method_label": "the name under methods is the label",
+    "output_dir": "it is a key of the suite, and each run has a folder below it",
+    "resume_from_checkpoint": "repeating the suite continues its runs",
+    "seed": "seeds is a key of the suite",
+    "task_label": "the name under tasks is the label",
+}
+_PLATEAU = "reduce_lr_on_plateau"
+
+
+@dataclass(frozen=True)
+class Selection:
+    """
+    How numbers are chosen on held-out training examples.
+
+    Args:
+        stages: Each maps flags to the values to try, all combinations of them; a stage is tried at the best of those
+            before it.
+        seeds: The seeds of every trial.
+        holdout_samples: How many training examples are held out.
+    """
+
+    stages: list[dict[str, list[Any]]]
+    seeds: list[int]
+    holdout_samples: int = _HOLDOUT_SAMPLES
+
+
+@dataclass(frozen=True)
+class SuiteFile:
+    """
+    What the file of a suite says.
+
+    Args:
+        path: The file.
+        name: The suite's name.
+        output_dir: Where its runs land.
+        tasks: Task label to flags.
+        methods: Method label to flags.
+        seeds: The seeds of every cell.
+        defaults: Flags of all runs, which those of a task overrule, and those of a method both.
+        select: What is chosen on held-out training examples, None for nothing.
+        contrasts: Pairs of method labels, the first minus the second; the first pair is the primary one.
+        threads_per_run: Threads with which each run computes on the CPU, whatever runs beside it.
+    """
+
+    path: Path
+    name: str
+    output_dir: Path
+    tasks: dict[str, Flags]
+    methods: dict[str, Flags]
+    seeds: list[int]
+    defaults: Flags = field(default_factory=dict)
+    select: Selection | None = None
+    contrasts: list[list[str]] = field(default_factory=list)
+    threads_per_run: int = 1
+
+
+def read_suite_file(path: Path) -> SuiteFile:
+    """
+    Read and check the file of a suite. Its flags are checked where its runs are planned.
+
+    Args:
+        path: A YAML file.
+
+    Returns:
+        What it says.
+
+    Raises:
+        ValueError: A key is unknown, missing or holds something else than it should.
+    """
+    content = read_mapping(path)
+    _check(path, content)
+    seeds = _seeds(path, "seeds", content["seeds"])
+    methods = _labelled(path, "methods", content["methods"], "method", METHODS)
+    return SuiteFile(
+        path=path,
+        name=content["name"],
+        output_dir=Path(expand_variables(content["output_dir"], path)).expanduser(),
+        tasks=_labelled(path, "tasks", content["tasks"], "task_name", TASKS),
+        methods=methods,
+        seeds=seeds,
+        defaults=_flags(path, "defaults", content.get("defaults")),
+        select=_selection(path, content["select"], seeds) if content.get("select") else None,
+        contrasts=_contrasts(path, content.get("contrasts") or [], methods),
+        threads_per_run=_count(path, "threads_per_run", content.get("threads_per_run", 1)),
+    )
+
+
+def _check(path: Path, content: Mapping[str, Any]) -> None:
+    for key in content:
+        if key not in _KEYS:
+            raise ValueError(f"{path}: {unknown_name('key', key, _KEYS)}")
+    for key in _NEEDED:
+        if not content.get(key):
+            raise ValueError(f"{path}: the key {key} is missing or empty; a suite needs {', '.join(_NEEDED)}")
+    for key in ("name", "output_dir"):
+        if not NAME.holds(content[key]):
+            raise ValueError(f"{path}: {key} must be {NAME.words}, got {content[key]!r}")
+
+
+def _labelled(path: Path, key: str, content: Any, flag: str, known: Iterable[str]) -> dict[str, Flags]:
+    """Label to flags, among which `flag` says of which task or method the label is a setting."""
+    if isinstance(content, list):
+        content = dict.fromkeys(_unique(path, key, content))
+    if not isinstance(content, dict):
+        raise ValueError(f"{path}: {key} must be a list of names or map labels to flags, got {content!r}")
+    labelled = {}
+    for label, flags in content.items():
+        _check_label(path, key, label)
+        labelled[label] = {flag: label, **_flags(path, f"{key}: {label}", flags)}
+        if labelled[label][flag] not in known:
+            hint = f"; a label of one's own says which one it means by `{flag}:`" if flag not in (flags or {}) else ""
+            raise ValueError(f"{path}: {key}: {unknown_name(flag, str(labelled[label][flag]), known)}{hint}")
+    return labelled
+
+
+def _check_label(path: Path, key: str, label: Any) -> None:
+    if not NAME.holds(label) or label.startswith(".") or any(letter in label for letter in "/\\"):
+        raise ValueError(
+            f"{path}: {key}: a label becomes the name of a folder, so it must be text without / and \\ that does not "
+            f"begin with a dot, got {label!r}"
+        )
+
+
+def _flags(path: Path, place: str, flags: Any) -> Flags:
+    flags = {} if flags is None else flags
+    if not isinstance(flags, dict):
+        raise ValueError(f"{path}: {place} must map flags to values, got {flags!r}")
+    for flag, value in flags.items():
+        if flag in _REFUSED_FLAGS:
+            raise ValueError(f"{path}: {place}: {flag} has no place here: {_REFUSED_FLAGS[flag]}")
+        if flag == "lr_scheduler_type" and value == _PLATEAU:
+            raise ValueError(
+                f"{path}: {place}: {flag} {_PLATEAU} follows the split that is reported; take another schedule"
+            )
+    return {str(flag): value for flag, value in flags.items()}
+
+
+def _selection(path: Path, content: Any, seeds: list[int]) -> Selection:
+    """`select` is a grid, a list of grids, or a mapping with `stages`, `seeds` and `holdout_samples`."""
+    if not isinstance(content, dict) or "stages" not in content:
+        content = {"stages": content}
+    known = ("stages", "seeds", "holdout_samples")
+    for key in content:
+        if key not in known:
+            raise ValueError(f"{path}: select: {unknown_name('key', str(key), known)}")
+    stages = content["stages"] if isinstance(content["stages"], list) else [content["stages"]]
+    selection = Selection(
+        stages=[_grid(path, stage) for stage in stages],
+        seeds=_seeds(path, "select: seeds", content.get("seeds", [max(seeds) + 1])),
+        holdout_samples=_count(path, "select: holdout_samples", content.get("holdout_samples", _HOLDOUT_SAMPLES)),
+    )
+    _unique(path, "select: flags of the stages", list(chain(*selection.stages)))
+    return selection
+
+
+def _grid(path: Path, stage: Any) -> dict[str, list[Any]]:
+    if not isinstance(stage, dict) or not all(isinstance(values, list) and values for values in stage.values()):
+        raise ValueError(f"{path}: select must map flags to lists of values, got {stage!r}")
+    _flags(path, "select", dict.fromkeys(stage))
+    return {
+        str(flag): _unique(path, f"select: {flag}", [_number(value) for value in values])
+        for flag, values in stage.items()
+    }
+
+
+def _number(value: Any) -> Any:
+    """YAML takes 1e-4 for text."""
+    try:
+        return float(value) if isinstance(value, str) else value
+    except ValueError:
+        return value
+
+
+def _contrasts(path: Path, content: Any, methods: Iterable[str]) -> list[list[str]]:
+    pairs = content if isinstance(content, list) else [content]
+    for pair in pairs:
+        if not isinstance(pair, list) or len(pair) != 2 or pair[0] == pair[1]:
+            raise ValueError(f"{path}: contrasts must be pairs of two method labels such as [sam, none], got {pair!r}")
+        for label in pair:
+            if label not in methods:
+                raise ValueError(f"{path}: contrasts: {unknown_name('method label', str(label), methods)}")
+    return pairs
+
+
+def _seeds(path: Path, key: str, content: Any) -> list[int]:
+    if not isinstance(content, list) or not content or any(type(seed) is not int or seed < 0 for seed in content):
+        raise ValueError(f"{path}: {key} must be a list of whole numbers, at least 0, got {content!r}")
+    return _unique(path, key, content)
+
+
+def _count(path: Path, key: str, value: Any) -> int:
+    if type(value) is not int or value < 1:
+        raise ValueError(f"{path}: {key} must be a whole number, at least 1, got {value!r}")
+    return value
+
+
+def _unique(path: Path, key: str, values: list[Any]) -> list[Any]:
+    for value in values:
+        if values.count(value) > 1:
+            raise ValueError(f"{path}: {key}: {value!r} stands twice")
+    return values

@@ -1,0 +1,127 @@
+"""One run of a suite in a process of its own: its output, its threads, its end, and what is kept when it fails."""
+
+import fcntl
+import os
+import shutil
+import signal
+import sys
+import threading
+import traceback
+from dataclasses import dataclass
+from multiprocessing import parent_process
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from hf_vasso.results.failure import FAILURE_FILE, Failure, write_failure
+from hf_vasso.results.suite_plan import PlannedRun
+from hf_vasso.suite.trials import TRIAL_FILE, trial_result, write_trial
+from hf_vasso.tasks.arguments import parse_glue_arguments
+from hf_vasso.tasks.errors import UserError, user_errors
+from hf_vasso.tasks.run_glue import run_glue
+
+__all__ = ["LOG_FILE", "Job", "keep_failure", "work"]
+
+LOG_FILE = "log.txt"
+
+
+@dataclass(frozen=True, eq=False)
+class Job:
+    """
+    What a process needs to know to make a run.
+
+    Args:
+        planned: What identifies the run.
+        folder: Where its log lies, and `failure.json` if it fails; an absolute path.
+        words: Its command line after `hf-vasso glue`.
+        directory: The folder to which relative paths in it refer.
+        threads: Threads with which it computes on the CPU.
+        values: Of a trial, flag to the value that is tried; None for a run of the grid.
+    """
+
+    planned: PlannedRun
+    folder: Path
+    words: list[str]
+    directory: Path
+    threads: int
+    values: dict[str, Any] | None = None
+
+
+def work(job: Job, card: str | None) -> None:
+    """
+    Make a run, as the only thing that this process does, and exit: with 0, with 1 after a failure that is written to
+    the run's folder, or with 130 or 143 when a signal interrupted it.
+
+    Args:
+        job: The run.
+        card: What `CUDA_VISIBLE_DEVICES` is to be; None leaves it.
+    """
+    os.setsid()  # a Ctrl-C in the suite's terminal reaches the suite alone, which passes it on once
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+    os.chdir(job.directory)
+    _write_output_to(job.folder / LOG_FILE)
+    if card is not None:
+        os.environ["CUDA_VISIBLE_DEVICES"] = card
+    torch.set_num_threads(job.threads)
+    (job.folder / FAILURE_FILE).unlink(missing_ok=True)
+    try:
+        _make(job)
+    except UserError as error:
+        print(f"hf-vasso: {error}", file=sys.stderr)
+        keep_failure(job, str(error))
+    except Exception as error:
+        traceback.print_exc()
+        keep_failure(job, traceback.format_exception_only(error)[-1].strip(), traceback.format_exc())
+    else:
+        return
+    sys.exit(1)
+
+
+def keep_failure(job: Job, error: str, trace: str = "") -> None:
+    """
+    Write the `failure.json` of a run.
+
+    Args:
+        job: The run.
+        error: What went wrong, in words.
+        trace: The traceback, if there is one.
+    """
+    planned = job.planned
+    failure = Failure(planned.task_label, planned.model, planned.label, planned.seed, error, trace)
+    write_failure(failure, job.folder)
+
+
+def _make(job: Job) -> None:
+    if (job.folder / TRIAL_FILE).exists():  # another suite, for which this one waited, has made it
+        return
+    with user_errors():
+        glue, training = parse_glue_arguments(job.words)
+    record = run_glue(glue, training)
+    output_dir = Path(str(training.output_dir))
+    if job.values is None:
+        for checkpoint in output_dir.glob("checkpoint-*"):  # its model is saved, and hundreds of them fill a disk
+            shutil.rmtree(checkpoint)
+    else:
+        write_trial(trial_result(record, job.values), job.folder)
+        shutil.rmtree(output_dir)
+
+
+def _end_with_parent() -> None:
+    """End this process and all that it started with the suite, however that ended."""
+    parent = parent_process()
+    assert parent is not None
+    parent.join()
+    os.killpg(0, signal.SIGKILL)
+
+
+def _write_output_to(path: Path) -> None:
+    """Append what this process prints to a file, which is also the lock of its folder as long as the process lives."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    file = open(path, "a", encoding="utf-8")
+    fcntl.flock(file, fcntl.LOCK_EX)  # waits for the same run of another suite
+    for stream in (sys.stdout, sys.stderr):
+        os.dup2(file.fileno(), stream.fileno())
+    sys.stdout = open(
+        1, "w", encoding="utf-8", buffering=1, closefd=False
+    )  # by lines, so that little is lost when it is killed

@@ -1,0 +1,175 @@
+"""The model card of a run on a task: `README.md` in its output folder, and on the hub."""
+
+import math
+from dataclasses import MISSING, Field, fields
+from pathlib import Path
+from typing import Any
+
+from huggingface_hub import EvalResult, ModelCard, ModelCardData
+
+from hf_vasso.methods import Method
+from hf_vasso.results.files import write_text
+from hf_vasso.results.record import Record, describe_method
+from hf_vasso.results.tables import markdown_table
+from hf_vasso.tasks.arguments import GlueArguments
+from hf_vasso.tasks.glue import TASKS
+from hf_vasso.training.arguments import VassoTrainingArguments
+from hf_vasso.training.model_card import escape_markdown, method_section, method_tags
+from hf_vasso.training.trainer import VassoTrainer
+
+__all__ = ["GlueTrainer", "model_card"]
+
+_TEMPLATE = """\
+---
+{{ card_data }}
+---
+
+# {{ safe(title) }}
+
+## Scores
+
+{% if scores %}{{ markdown_table(scores) }}
+
+With seed {{ record.seed }}, on {{ record.eval_examples }} examples of {{ scores[0].split }}. One seed does not tell \
+methods apart.
+{% else %}Not evaluated.
+{% endif %}
+{{ method_section }}
+## Training
+
+- data: {{ record.train_examples }} training examples, {{ safe(record.data.source) }}, fingerprint \
+{{ safe(record.data.fingerprint) }}
+- cost: {{ cost.steps }} steps in {{ "%.1f" | format(cost.train_seconds) }} s \
+({{ "%.4f" | format(cost.seconds_per_step) }} s per step), {{ cost.forward_passes }} forward and \
+{{ cost.backward_passes }} backward passes, {{ "%.0f" | format(cost.peak_memory_bytes / 2**20) }} MiB at most
+- device: {{ safe(environment.device) }}, {{ environment.threads }} CPU threads per process
+- versions: {% for name, version in environment.packages.items() %}{{ safe(name) }} {{ safe(version) }}, {% endfor %}\
+commit {{ safe(environment.commit or "unknown") }}
+
+{{ markdown_table(flags) }}
+"""
+
+# Shown whatever they are; all others where they differ from their defaults.
+_SHOWN_FLAGS = {
+    "gradient_accumulation_steps",
+    "learning_rate",
+    "lr_scheduler_type",
+    "max_seq_length",
+    "num_processes",
+    "num_train_epochs",
+    "optim",
+    "per_device_train_batch_size",
+    "seed",
+    "weight_decay",
+}
+_FILLED_IN_FLAGS = {"accelerator_config", "fsdp_config"}  # by Transformers, where nothing is given
+
+
+class GlueTrainer(VassoTrainer):
+    """A `VassoTrainer` whose card is that of a run, once there is a record: each push writes the card anew."""
+
+    record: Record | None = None
+
+    def create_model_card(self, *args: Any, **kwargs: Any) -> None:
+        """Write `README.md`: from the record, or the Trainer's own where a push comes before the evaluation."""
+        if self.record is None:
+            super().create_model_card(*args, **kwargs)
+        elif self.is_world_process_zero():
+            write_text(Path(str(self.args.output_dir), "README.md"), str(model_card(self.record, self.method)))
+
+
+def model_card(record: Record, method: Method) -> ModelCard:
+    """
+    Describe the model of a run: its scores, its method with the paper, and how it was trained.
+
+    Args:
+        record: The run.
+        method: Its method.
+
+    Returns:
+        The card. Its scores stand in `model-index` too, except those that are not finite.
+    """
+    described = describe_method(record.label, record.method["numbers"], str(record.arguments.get("optim")))
+    return ModelCard.from_template(
+        _card_data(record, method),
+        template_str=_TEMPLATE,
+        safe=escape_markdown,
+        title=f"{record.model} on {record.task_label}, {described}",
+        markdown_table=markdown_table,
+        scores=_score_rows(record),
+        record=record,
+        cost=record.cost,
+        environment=record.environment,
+        method_section=method_section(method),
+        flags=_flag_rows(record.arguments),
+    )
+
+
+def _card_data(record: Record, method: Method) -> ModelCardData:
+    task = TASKS[record.task]
+    is_from_hub = record.arguments.get("model_name_or_path") is not None and "/" in record.model
+    return ModelCardData(
+        base_model=record.model if is_from_hub else None,  # of a folder the record keeps the last part of its path
+        datasets=[task.hub_id] if task.hub_id else None,
+        eval_results=_eval_results(record) or None,
+        language="en",
+        library_name="peft" if record.arguments.get("use_peft") else "transformers",
+        metrics=list(task.metrics),
+        model_name="-".join([Path(record.model).name, record.task_label, record.label]),
+        pipeline_tag="text-classification",
+        tags=[*method_tags(method), "generated_from_trainer"],
+    )
+
+
+def _eval_results(record: Record) -> list[EvalResult]:
+    results = []
+    for name, value in record.metrics.items():
+        split, metric = _split_and_metric(record, name)
+        result = EvalResult(
+            task_type="text-classification",
+            dataset_type=TASKS[record.task].hub_id or record.task,
+            dataset_name=record.task_label,
+            dataset_config=record.task,
+            dataset_split=split,
+            metric_type=metric,
+            metric_value=value,
+        )
+        results += [result] if math.isfinite(value) else []
+    return results
+
+
+def _split_and_metric(record: Record, name: str) -> tuple[str, str]:
+    """The split of a metric, and its name without that split's suffix."""
+    if record.arguments.get("holdout_samples"):
+        return "train", name
+    first, *others = TASKS[record.task].validation_splits
+    for split in others:
+        suffix = split.removeprefix("validation")
+        if name.endswith(suffix):
+            return split, name.removesuffix(suffix)
+    return first, name
+
+
+def _score_rows(record: Record) -> list[dict[str, str]]:
+    rows = []
+    for name, value in record.metrics.items():
+        split, metric = _split_and_metric(record, name)
+        rows.append({"split": split, "metric": metric, "value": f"{value:.4f}", "better": record.directions[name]})
+    return rows
+
+
+def _flag_rows(arguments: dict[str, Any]) -> list[dict[str, str]]:
+    entries = {entry.name: entry for kind in (GlueArguments, VassoTrainingArguments) for entry in fields(kind)}
+    shown = [
+        name
+        for name, value in arguments.items()
+        if name in _SHOWN_FLAGS
+        or (name in entries and name not in _FILLED_IN_FLAGS and _is_given(value, entries[name]))
+    ]
+    return [{"flag": name, "value": escape_markdown(str(arguments[name]))} for name in shown]
+
+
+def _is_given(value: Any, entry: Field) -> bool:
+    """Whether a flag has another value than its default; one without a default may have become empty."""
+    default = entry.default_factory() if entry.default_factory is not MISSING else entry.default
+    return value != default if default is not None else bool(value)

@@ -1,0 +1,84 @@
+"""What a model card says about the method that trained the model."""
+
+import re
+from pathlib import Path
+
+from huggingface_hub import ModelCard
+
+from hf_vasso.methods import Method
+
+__all__ = ["add_method", "escape_markdown", "method_section", "method_tags"]
+
+
+def method_tags(method: Method) -> list[str]:
+    """
+    The tags under which the hub lists models of a method.
+
+    Args:
+        method: The method.
+
+    Returns:
+        The package, and for a method with a perturbation its kind and its name.
+
+    Example:
+        >>> from hf_vasso.methods import get_method
+        >>> method_tags(get_method("vasso"))
+        ['hf_vasso', 'sharpness-aware', 'vasso']
+    """
+    return ["hf_vasso", *(["sharpness-aware", method.name] if method.schedule.perturbs else [])]
+
+
+def method_section(method: Method) -> str:
+    """
+    Describe a method in Markdown.
+
+    Args:
+        method: The method.
+
+    Returns:
+        A section with its name, its numbers, its paper and how to cite that.
+    """
+    if not method.schedule.perturbs:
+        return (
+            "## Method\n\nThe base optimizer alone, without a perturbation of the weights (trained with hf_vasso).\n"
+        )
+    numbers = ", ".join(f"{escape_markdown(name)} = {value}" for name, value in method.numbers.items())
+    section = (
+        f"## Method\n\nSharpness-aware training with hf_vasso, method **{escape_markdown(method.name)}** ({numbers}): "
+        "the optimizer gets gradients at perturbed weights.\n"
+    )
+    if method.paper is None:
+        return section
+    title, url, bibtex = escape_markdown(method.paper.title), method.paper.url, method.paper.bibtex
+    return f"{section}\nPaper: [{title}]({url})\n\n```bibtex\n{bibtex}\n```\n"
+
+
+def add_method(path: Path, method: Method) -> None:
+    """
+    Add a method's tags and section to a model card.
+
+    Args:
+        path: The card, which is replaced.
+        method: The method.
+    """
+    card = ModelCard.load(path)
+    card.data["tags"] = list(dict.fromkeys([*(card.data.get("tags") or []), *method_tags(method)]))
+    card.text = f"{card.text.rstrip()}\n\n{method_section(method)}"
+    card.save(path)
+
+
+def escape_markdown(text: str) -> str:
+    """
+    Make a name that may hold anything harmless in Markdown, within a line or a table's cell.
+
+    Args:
+        text: The name.
+
+    Returns:
+        It on one line, with a backslash before each character that Markdown or HTML would read as more than itself.
+
+    Example:
+        >>> print(escape_markdown("a_b | <c>"))
+        a\\_b \\| \\<c\\>
+    """
+    return re.sub(r"([\\`*_~#|&$<>\[\]])", r"\\\1", " ".join(text.split()))
