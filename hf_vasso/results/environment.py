@@ -20,7 +20,8 @@ def environment(device: str, threads: int) -> dict[str, Any]:
         threads: Threads with which each process computes on the CPU.
 
     Returns:
-        "device", "threads", "packages" (name to version, with Python's) and "commit" (None outside a checkout of this package).
+        "device", "threads", "packages" (name to version, with Python's) and "commit" (None outside a checkout of this
+        package).
     """
     packages = {"python": platform.python_version()}
     for name in _PACKAGES:

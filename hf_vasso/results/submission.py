@@ -6,13 +6,14 @@ The format is that of https://gluebenchmark.com/faq (question 1) and of the benc
 `jiant/tasks/lib/<task>.py` at 7b7881be are what stands in them.
 """
 
-import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from io import BytesIO
 from itertools import islice
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from zipfile import ZIP_DEFLATED, ZipFile, ZipInfo
+
+from hf_vasso.results.files import write_bytes
 
 __all__ = ["LEADERBOARD_FILES", "LeaderboardFile", "Predictions", "SubmissionError", "write_submission"]
 
@@ -99,7 +100,7 @@ def write_submission(predictions: dict[LeaderboardFile, Predictions], out: Path)
         problems += [f"{file.name}, from {predictions[file].path}, {problem}" for problem in _first(wrong)]
     if problems:
         raise SubmissionError("\n".join(["the leaderboard would not take these predictions:", *problems]))
-    _write_zip(texts, out)
+    write_bytes(out, _zipped(texts))
 
 
 def _lines(path: Path) -> list[str]:
@@ -152,14 +153,11 @@ def _first(problems: Iterator[str]) -> list[str]:
     return [*first, *([f"and {more} lines more"] if more else [])]
 
 
-def _write_zip(texts: dict[str, str], out: Path) -> None:
-    out.parent.mkdir(parents=True, exist_ok=True)
-    # In the same folder, because a rename is atomic only within one file system.
-    with TemporaryDirectory(dir=out.parent, prefix=f".{out.name}.") as folder:
-        unfinished = Path(folder, out.name)
-        with ZipFile(unfinished, "w", ZIP_DEFLATED) as archive:
-            for name, text in texts.items():
-                entry = ZipInfo(name)  # its time is the format's first day, whenever it is written
-                entry.compress_type, entry.external_attr, entry.create_system = ZIP_DEFLATED, 0o644 << 16, 3
-                archive.writestr(entry, text)
-        os.replace(unfinished, out)
+def _zipped(texts: dict[str, str]) -> bytes:
+    content = BytesIO()
+    with ZipFile(content, "w", ZIP_DEFLATED) as archive:
+        for name, text in texts.items():
+            entry = ZipInfo(name)  # its time is the format's first day, whenever it is written
+            entry.compress_type, entry.external_attr, entry.create_system = ZIP_DEFLATED, 0o644 << 16, 3
+            archive.writestr(entry, text)
+    return content.getvalue()

@@ -3,7 +3,7 @@
 import os
 from argparse import SUPPRESS, Namespace
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, NoReturn
@@ -216,6 +216,11 @@ class GlueArguments:
         model = self.model_name_or_path or self.config_name
         assert model is not None  # checked in __post_init__
         return model
+
+    def with_trained_model(self, folder: Path) -> "GlueArguments":
+        """The same flags for the model that a run has saved, its tokenizer and adapters included."""
+        made_of = {"config_name": None, "tokenizer_name": None, "probe_hidden_size": None, "use_peft": False}
+        return replace(self, model_name_or_path=str(folder), **made_of)
 
 
 class _Parser(HfArgumentParser):

@@ -17,7 +17,7 @@ from transformers import (
 )
 
 from hf_vasso.tasks.arguments import GlueArguments
-from hf_vasso.tasks.glue import Task
+from hf_vasso.tasks.glue import Task, get_task
 from hf_vasso.tasks.labels import knows_labels, label_order
 from hf_vasso.tasks.probe import Probe, ProbeConfig
 
@@ -46,7 +46,8 @@ def load_model(glue: GlueArguments, task: Task) -> PreTrainedModel | PeftModel:
     adapters = glue.model if Path(glue.model, ADAPTER_CONFIG).is_file() else None
     if adapters is not None:
         base: Any = PeftConfig.from_pretrained(adapters).base_model_name_or_path
-        model = _load_whole_model(replace(glue, model_name_or_path=base), task)
+        # The base model does not know the labels of a task that has no training examples; its adapters learnt them.
+        model = _load_whole_model(replace(glue, model_name_or_path=base), get_task(task.trained_on or task.name))
         return PeftModel.from_pretrained(model, adapters, is_trainable=True)
     model = _load_whole_model(glue, task)
     return get_peft_model(model, _lora(glue)) if glue.use_peft else model

@@ -13,6 +13,7 @@ from hf_vasso.results.record import Record, describe_method
 from hf_vasso.results.tables import markdown_table
 from hf_vasso.tasks.arguments import GlueArguments
 from hf_vasso.tasks.glue import TASKS
+from hf_vasso.tasks.run_folder import MODEL_CARD
 from hf_vasso.training.arguments import VassoTrainingArguments
 from hf_vasso.training.model_card import escape_markdown, method_section, method_tags
 from hf_vasso.training.trainer import VassoTrainer
@@ -75,7 +76,7 @@ class GlueTrainer(VassoTrainer):
         if self.record is None:
             super().create_model_card(*args, **kwargs)
         elif self.is_world_process_zero():
-            write_text(Path(str(self.args.output_dir), "README.md"), str(model_card(self.record, self.method)))
+            write_text(Path(str(self.args.output_dir), MODEL_CARD), str(model_card(self.record, self.method)))
 
 
 def model_card(record: Record, method: Method) -> ModelCard:

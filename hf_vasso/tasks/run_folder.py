@@ -14,7 +14,9 @@ from hf_vasso.results.record import RESULT_FILE, Record, read_record
 from hf_vasso.tasks.glue import Task
 from hf_vasso.training.state_file import STATE_NAME, read_state
 
-__all__ = ["RunFolder"]
+__all__ = ["MODEL_CARD", "RunFolder"]
+
+MODEL_CARD = "README.md"
 
 _RUN_FILE = "run.json"
 
@@ -58,7 +60,7 @@ class RunFolder:
         """
         if not self._file.exists():
             return
-        before = self._read()["arguments"]
+        before = self.arguments
         now = json.loads(json.dumps(arguments))
         # A flag that only one version of Transformers knows has no counterpart to compare it with.
         differences = [
@@ -91,7 +93,7 @@ class RunFolder:
 
     def clear_results(self) -> None:
         """Delete the results, which are about to come from another model."""
-        results = [RESULT_FILE, *(f"{stage}_results.json" for stage in ("train", "eval", "all"))]
+        results = [RESULT_FILE, MODEL_CARD, *(f"{stage}_results.json" for stage in ("train", "eval", "all"))]
         for path in (*(self.path / name for name in results), *self.prediction_files.values()):
             path.unlink(missing_ok=True)
 
@@ -124,6 +126,11 @@ class RunFolder:
     def has_checkpoints(self) -> bool:
         """Whether there are checkpoints, from which the training can be continued or not."""
         return bool(self._checkpoint_steps())
+
+    @property
+    def arguments(self) -> dict[str, Any]:
+        """The flags with which the run in this folder began."""
+        return self._read()["arguments"]
 
     @property
     def training(self) -> dict[str, Any] | None:

@@ -181,8 +181,7 @@ def _load(glue: GlueArguments, training: VassoTrainingArguments, task: Task, fol
     has_trained = not glue.fresh and folder.training is not None
     trains = training.do_train and not has_trained
     if has_trained:
-        own = {"config_name": None, "tokenizer_name": None, "probe_hidden_size": None, "use_peft": False}
-        glue = replace(glue, model_name_or_path=str(folder.path), **own)
+        glue = glue.with_trained_model(folder.path)
     names = splits_to_load(task, glue, train=trains, evaluate=training.do_eval, predict=training.do_predict)
     if training.process_index > 0:
         disable_progress_bars()

@@ -1,7 +1,6 @@
 """Zip the test predictions of finished runs for GLUE's leaderboard, predicting first: what `hf-vasso submit` does."""
 
 import inspect
-import json
 import sys
 from argparse import ArgumentParser
 from collections.abc import Iterable, Mapping, Sequence
@@ -22,7 +21,7 @@ from hf_vasso.training.arguments import VassoTrainingArguments
 
 __all__ = ["main", "submit"]
 
-Arguments = TypeVar("Arguments", GlueArguments, VassoTrainingArguments)
+_Arguments = TypeVar("_Arguments", GlueArguments, VassoTrainingArguments)
 
 _TASKS = tuple(dict.fromkeys(file.task for file in LEADERBOARD_FILES))
 
@@ -183,14 +182,13 @@ def _predict_ax(mnli: _Run, folder: Path) -> _Run:
     """Predict AX with MNLI's model, each time anew: predictions that lie about may be of a model trained before."""
     with user_errors():
         glue, training = _flags(mnli, folder)
-        own = {"config_name": None, "tokenizer_name": None, "probe_hidden_size": None, "use_peft": False}
-        glue = replace(glue, task_name="ax", task_label=None, model_name_or_path=str(mnli.folder.path), **own)
+        glue = replace(glue.with_trained_model(mnli.folder.path), task_name="ax", task_label=None)
     return _Run(RunFolder(str(folder), TASKS["ax"]), run_glue(glue, training))
 
 
 def _flags(run: _Run, output_dir: Path) -> tuple[GlueArguments, VassoTrainingArguments]:
     """The flags with which a run began, for a prediction."""
-    began = json.loads((run.folder.path / "run.json").read_text(encoding="utf-8"))["arguments"]
+    began = run.folder.arguments
     numbers = {name: began[name] for name in inspect.signature(METHODS[began["method"]]).parameters}
     flags = {
         **began,
@@ -203,7 +201,7 @@ def _flags(run: _Run, output_dir: Path) -> tuple[GlueArguments, VassoTrainingArg
     return _made_of(flags, GlueArguments), _made_of(flags, VassoTrainingArguments)
 
 
-def _made_of(flags: Mapping[str, Any], kind: type[Arguments]) -> Arguments:
+def _made_of(flags: Mapping[str, Any], kind: type[_Arguments]) -> _Arguments:
     return kind(**{entry.name: flags[entry.name] for entry in fields(kind) if entry.init and entry.name in flags})
 
 

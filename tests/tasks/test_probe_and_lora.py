@@ -118,3 +118,11 @@ def test_a_trained_probe_is_a_model_of_transformers(flags, folder):
     probe = AutoModelForSequenceClassification.from_pretrained(folder)
     logits = probe(features=torch.zeros(3, 8), labels=torch.tensor([0, 1, 1])).logits
     assert logits.shape == (3, 2)
+
+
+@pytest.mark.parametrize("words", [LORA, PROBE])
+def test_ax_is_predicted_with_what_was_trained_on_mnli(flags, folder, tmp_path, words):
+    assert main([*flags, *words, "--task_name", "mnli"]) == 0
+    ax = ["--task_name", "ax", "--model_name_or_path", str(folder), "--output_dir", f"{tmp_path}/ax"]
+    assert main([*flags, *ax]) == 0
+    assert len((tmp_path / "ax" / "predictions_test.tsv").read_text().splitlines()) == 7

@@ -94,6 +94,7 @@ def test_what_has_trained_predicts_and_all_is_zipped(runs, tmp_path, capsys):
 
 def test_ax_is_predicted_with_the_model_of_mnli(runs, tmp_path):
     predicted_run(runs / "ax", "ax", read_record(runs / "cola" / "result.json"))
+    (runs / "ax" / "predictions_test.tsv").write_text("of a model that was trained before")
     out, by_hand = tmp_path / "glue.zip", tmp_path / "by-hand"
     assert main(["submit", str(runs), "--out", str(out)]) == 0
     data = json.loads((runs / "mnli" / "run.json").read_text())["arguments"]["data_dir"]
