@@ -8,7 +8,7 @@ import math
 import queue
 import threading
 import zlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -38,7 +38,8 @@ class TaskData:
     Args:
         splits: Split name to examples: the task's text columns, `label` and `idx`.
         source: The hub id, or "local files".
-        fingerprint: Equal for equal texts and labels in the loaded splits, wherever they came from.
+        fingerprint: Equal for equal texts and labels in the loaded splits that are trained or judged on, or where there
+            are none in the test splits, wherever they came from.
     """
 
     splits: datasets.DatasetDict
@@ -70,7 +71,8 @@ def load_task(task: Task, data_dir: str | None = None, splits: Sequence[str] | N
         loaded, source = _load_from_hub(task, splits), str(task.hub_id)
     else:
         loaded, source = _load_from_files(task, Path(data_dir), splits), "local files"
-    return TaskData(loaded, source, fingerprint(task, loaded))
+    decisive = {name: examples for name, examples in loaded.items() if name not in task.test_splits}
+    return TaskData(loaded, source, fingerprint(task, decisive or loaded))
 
 
 def task_features(task: Task) -> datasets.Features:
@@ -80,7 +82,7 @@ def task_features(task: Task) -> datasets.Features:
     return datasets.Features({**text, "label": label, "idx": datasets.Value("int32")})
 
 
-def fingerprint(task: Task, splits: datasets.DatasetDict) -> str:
+def fingerprint(task: Task, splits: Mapping[Any, datasets.Dataset]) -> str:
     """
     Hash the texts and labels of some splits.
 

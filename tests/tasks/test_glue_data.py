@@ -97,6 +97,14 @@ def test_fingerprint_follows_texts_labels_and_splits(folder):
     assert len({first, second, load(folder).fingerprint}) == 3
 
 
+def test_what_is_predicted_beside_is_not_in_the_fingerprint(folder):
+    write_jsonl(folder / "train.jsonl", ROWS)
+    write_jsonl(folder / "test.jsonl", [{**row, "label": -1} for row in ROWS])
+    both = data.load_task(RTE, str(folder.parent), ["train", "test"]).fingerprint
+    assert both == FINGERPRINT
+    assert load(folder, split="test").fingerprint != FINGERPRINT
+
+
 def test_csv_from_a_spreadsheet(folder):
     (folder / "train.csv").write_bytes("\ufeffsentence1,sentence2,label\r\na,b,1\r\n".encode())
     assert load(folder).splits["train"].to_list() == [{"sentence1": "a", "sentence2": "b", "label": 1, "idx": 0}]
