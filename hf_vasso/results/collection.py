@@ -2,7 +2,6 @@
 
 import json
 import os
-import reprlib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,7 +20,7 @@ _READERS = {RESULT_FILE: read_record, FAILURE_FILE: read_failure, SUITE_FILE: re
 # Flags that two runs of one cell may differ in: the seed; the labels, which make the cell; and the limits, since the
 # number of examples is part of the data's identity.
 _NOT_BINDING = {"seed", "task_label", "method_label", "max_eval_samples", "max_predict_samples"}
-_MOST_SHOWN = 5
+_MOST_SHOWN, _LONGEST_SHOWN = 5, 40
 
 
 @dataclass(frozen=True)
@@ -172,7 +171,7 @@ def _differing_flags(records: list[Record]) -> list[str]:
     for name in sorted(names):
         values = sorted({flags.get(name, "none") for flags in all_flags})
         if len(values) > 1:
-            differences.append(f"{name} ({' and '.join(map(reprlib.repr, values[:_MOST_SHOWN]))})")
+            differences.append(f"{name} ({' and '.join(value[:_LONGEST_SHOWN] for value in values[:_MOST_SHOWN])})")
     return differences
 
 

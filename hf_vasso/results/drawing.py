@@ -62,7 +62,7 @@ _LOOK: dict[Any, Any] = {
 }
 _NO_METADATA = dict.fromkeys(("Creator", "Date", "Format", "Type"))
 _WIDTH = 4.4  # inches, 420 pixels on a page: a phone shrinks them by a quarter
-_LEGEND_CHARACTERS = 48  # that fit into the width, a marker counting as five
+_LEGEND_CHARACTERS = 56  # that fit into the width, a marker counting as five
 
 
 @dataclass(frozen=True)

@@ -3,9 +3,8 @@
 import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from statistics import fmean
-from typing import TypeVar
 
 from matplotlib.axes import Axes
 from matplotlib.transforms import offset_copy
@@ -26,7 +25,7 @@ from hf_vasso.results.drawing import (
     short,
     styles,
 )
-from hf_vasso.results.metric_words import SCORE, format_difference, format_value, is_percent, metric_name
+from hf_vasso.results.metric_words import SCORE, format_estimate, format_value, is_percent, metric_name
 from hf_vasso.results.record import Record
 from hf_vasso.results.task_runs import TaskRuns
 
@@ -74,8 +73,6 @@ def draw_figures(comparison: Comparison, tasks: Sequence[TaskRuns]) -> list[Draw
     Returns:
         Scores, differences, score against cost and training curves, in this order; only those with something to show.
     """
-    if len({runs.model for runs in tasks}) > 1:
-        comparison, tasks = _with_models(comparison), [_with_model(runs) for runs in tasks]
     look = styles({cell.method: cell.name for cell in comparison.cells})
     panels = _panels([cell for cell in comparison.cells if cell.headline])
     return [
@@ -86,23 +83,6 @@ def draw_figures(comparison: Comparison, tasks: Sequence[TaskRuns]) -> list[Draw
     ]
 
 
-T = TypeVar("T", Cell, Contrast, Cost, TaskRuns)
-
-
-def _with_models(comparison: Comparison) -> Comparison:
-    """The same with the model in each task's name, since a panel is titled by its task."""
-    return replace(
-        comparison,
-        cells=[_with_model(row) for row in comparison.cells],
-        contrasts=[_with_model(row) for row in comparison.contrasts],
-        costs=[_with_model(row) for row in comparison.costs],
-    )
-
-
-def _with_model(row: T) -> T:
-    return replace(row, task=f"{row.task}, {row.model}")
-
-
 # --- score by method ---
 
 
@@ -110,7 +90,7 @@ def _draw_scores(name: str, cells: Sequence[Cell], look: dict[str, Style]) -> Dr
     def paint(axes: Axes) -> None:
         for place, cell in enumerate(cells):
             _paint_cell(axes, place, cell, look[cell.method])
-        _list_rows(axes, [f"{short(cell.name)}\nn = {len(cell.values)}" for cell in cells])
+        _list_rows(axes, [f"{short(cell.name, 18)}\nn = {len(cell.values)}" for cell in cells])
         axes.set_xlabel(_axis_label(cells[0].metric, cells[0].direction))
 
     title = _title(cells[0])
@@ -231,7 +211,7 @@ def _draw_trade(name: str, cells: Sequence[Cell], costs: Sequence[Cost], look: d
             _paint_point(axes, cell, passes[cell.method], offset, look[cell.method])
         _paint_front(axes, front, passes)
         axes.margins(y=0.12)
-        axes.set_xlim(0, 1.2 * max(passes.values()))
+        axes.set_xlim(0, 1.2 * max(passes.values()) or 1)
         axes.set_xlabel("cost: forward passes of a training")
         axes.set_ylabel(_axis_label(cells[0].metric, cells[0].direction))
         _legend_below(axes)
@@ -284,7 +264,7 @@ def _paint_point(axes: Axes, cell: Cell, passes: float, offset: float, style: St
 
 
 def _offsets(costs: Sequence[float]) -> list[float]:
-    """How far aside each is drawn, in points, so that methods of equal cost stand side by side, the best in its place."""
+    """How far aside each is drawn, in points: methods of equal cost stand side by side, the best in its place."""
     return [10 * costs[:place].count(cost) for place, cost in enumerate(costs)]
 
 
@@ -376,11 +356,8 @@ def _minus(contrast: Contrast) -> str:
 
 
 def _difference_and_interval(contrast: Contrast) -> str:
-    difference, metric = contrast.difference, contrast.metric
-    mean = format_difference(metric, difference.mean)
-    if not math.isfinite(difference.low):
-        return mean
-    return f"{mean} [{format_difference(metric, difference.low)}, {format_difference(metric, difference.high)}]"
+    difference = contrast.difference
+    return format_estimate(contrast.metric, difference.mean, difference.low, difference.high)
 
 
 def _better_side(direction: str) -> str:

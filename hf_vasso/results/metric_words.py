@@ -1,5 +1,6 @@
 """How a metric is called and how its values are printed: percents with one decimal, as GLUE does, a loss with four."""
 
+import math
 from collections.abc import Iterable, Sequence
 
 __all__ = [
@@ -7,6 +8,7 @@ __all__ = [
     "LOSS",
     "SCORE",
     "format_difference",
+    "format_estimate",
     "format_value",
     "in_print_order",
     "is_percent",
@@ -124,6 +126,30 @@ def format_difference(metric: str, value: float) -> str:
     factor, decimals = _print_as(metric)
     text = f"{factor * value:+.{max(decimals, 2)}f}"
     return text.replace("-", "+") if float(text) == 0 else text
+
+
+def format_estimate(metric: str, mean: float, low: float, high: float, unit: str = "") -> str:
+    """
+    A difference with its unit and interval.
+
+    Args:
+        metric: The metric's name in a record.
+        mean: As in records.
+        low: The interval's lower end; not finite where there is no interval.
+        high: Its upper end.
+        unit: What stands between the two.
+
+    Returns:
+        The words.
+
+    Example:
+        >>> format_estimate("accuracy", 0.0014, -0.0023, 0.0051, " points")
+        '+0.14 points [-0.23, +0.51]'
+    """
+    words = format_difference(metric, mean) + unit
+    if not math.isfinite(high - low):
+        return words
+    return f"{words} [{format_difference(metric, low)}, {format_difference(metric, high)}]"
 
 
 def _base(metric: str) -> str:

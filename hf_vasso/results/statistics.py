@@ -186,7 +186,7 @@ def sign_flip_p_value(differences: Sequence[float]) -> float:
     if threshold <= 0:
         return 1.0
     half = len(differences) // 2
-    left, right = np.sort(_signed_sums(differences[:half])), _signed_sums(differences[half:])
+    left, right = np.sort(_signed_sums(differences[:half])), np.sort(_signed_sums(differences[half:]))
     below = np.searchsorted(left, threshold - right).sum()  # pairs of half sums, without making all 2^n of them
     total = 2 ** len(differences)
     return 2 * (total - int(below)) / total  # as many sums lie beyond -threshold

@@ -111,11 +111,11 @@ def _without_unused(stages: Iterable[Mapping[str, list[Any]]], method: str) -> l
 
 
 def _with_budget(grids: list[Grid], budget: int) -> list[Grid]:
-    """Fill the first real number of the last stage that has one."""
+    """Fill the first real number with a gap, of the last stage that has one."""
     missing = budget - count_trials(grids)
     for stage, grid in reversed(list(enumerate(grids))):
         for flag, values in grid.items():
-            if missing and _is_real(flag, values):
+            if missing and _is_real(flag, values) and len(values) > 1:
                 trials = len(combinations(grid))
                 count = (trials + missing) * len(values) // trials
                 return [*grids[:stage], {**grid, flag: filled(values, count)}, *grids[stage + 1 :]]

@@ -28,7 +28,17 @@ from hf_vasso.tasks.recipes import flag_words
 from hf_vasso.tasks.run_folder import RunFolder
 from hf_vasso.training.arguments import VassoTrainingArguments
 
-__all__ = ["TRIALS_FOLDER", "Cell", "Run", "cells", "grid_run", "recorded_arguments", "run_state", "trial_run"]
+__all__ = [
+    "TRIALS_FOLDER",
+    "Cell",
+    "Run",
+    "cells",
+    "grid_run",
+    "grid_runs",
+    "recorded_arguments",
+    "run_state",
+    "trial_run",
+]
 
 TRIALS_FOLDER = ".select"
 
@@ -50,7 +60,7 @@ class Cell:
     method: str
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Run:
     """
     A run as it is planned.
@@ -58,6 +68,7 @@ class Run:
     Args:
         planned: What identifies it.
         folder: Where its log lies, and `failure.json` if it fails.
+        output_dir: Where its record lies.
         words: Its command line after `hf-vasso glue`.
         glue: Its task, data and model.
         training: Its method and training.
@@ -68,6 +79,7 @@ class Run:
 
     planned: PlannedRun
     folder: Path
+    output_dir: Path
     words: list[str]
     glue: GlueArguments
     training: VassoTrainingArguments
@@ -97,9 +109,24 @@ def grid_run(suite: SuiteFile, cell: Cell, seed: int, chosen: Mapping[str, Any])
     Raises:
         ValueError: A flag is unknown or has a wrong value; the message names file, task, method and flag.
     """
-    flags = _flags(suite, cell, seed, chosen)
-    folder = Path(cell.task, _model(suite, cell, flags), cell.method, f"seed-{seed}")
-    return _run(suite, cell, flags, folder, suite.output_dir / folder)
+    return _run(suite, cell, _flags(suite, cell, seed, chosen), f"seed-{seed}")
+
+
+def grid_runs(suite: SuiteFile, chosen: Mapping[Cell, Mapping[str, Any]]) -> list[Run]:
+    """
+    Plan the grid, seed by seed, so that a suite that is stopped early has whole comparisons.
+
+    Args:
+        suite: The suite's file.
+        chosen: Cell to what was chosen for it, flag to value.
+
+    Returns:
+        All its runs.
+
+    Raises:
+        ValueError: A flag is unknown or has a wrong value; the message names file, task, method and flag.
+    """
+    return [grid_run(suite, cell, seed, chosen.get(cell, {})) for seed in suite.seeds for cell in cells(suite)]
 
 
 def trial_run(suite: SuiteFile, cell: Cell, seed: int, tries: Mapping[str, Any]) -> Run:
@@ -124,8 +151,7 @@ def trial_run(suite: SuiteFile, cell: Cell, seed: int, tries: Mapping[str, Any])
     assert suite.select is not None
     flags = {**_flags(suite, cell, seed, tries), "holdout_samples": suite.select.holdout_samples, "do_predict": None}
     name = ",".join(f"{flag}={_file_name(value)}" for flag, value in {**tries, "seed": seed}.items())
-    folder = Path(TRIALS_FOLDER, cell.task, _model(suite, cell, flags), cell.method, name)
-    return _run(suite, cell, flags, folder, suite.output_dir / folder / "run", dict(tries))
+    return _run(suite, cell, flags, name, dict(tries))
 
 
 def run_state(run: Run) -> str:
@@ -156,26 +182,24 @@ def _flags(suite: SuiteFile, cell: Cell, seed: int, values: Mapping[str, Any]) -
     return {**_DEFAULTS, **suite.defaults, **suite.tasks[cell.task], **suite.methods[cell.method], **values, **own}
 
 
-def _model(suite: SuiteFile, cell: Cell, flags: Mapping[str, Any]) -> str:
-    with _naming(suite, cell):
-        glue, _ = parse_glue_arguments(flag_words(flags, suite.path))
-        return Path(base_name(glue.model)).name
-
-
 def _run(
     suite: SuiteFile,
     cell: Cell,
     flags: Mapping[str, Any],
-    folder: Path,
-    output_dir: Path,
+    name: str,
     tries: dict[str, Any] | None = None,
 ) -> Run:
     with _naming(suite, cell):
-        words = flag_words({**flags, "output_dir": str(output_dir)}, suite.path)
+        words = flag_words(flags, suite.path)
         glue, training = parse_glue_arguments(words)
         steps, passes = _size(glue, training)
-    planned = PlannedRun(cell.task, base_name(glue.model), cell.method, training.seed, folder.as_posix())
-    return Run(planned, suite.output_dir / folder, words, glue, training, steps, passes, tries)
+    model = base_name(glue.model)
+    place = Path(cell.task, Path(model).name, cell.method, name)
+    place, run = (place, "") if tries is None else (TRIALS_FOLDER / place, "run")
+    planned = PlannedRun(cell.task, model, cell.method, training.seed, place.as_posix())
+    folder, output_dir = suite.output_dir / place, suite.output_dir / place / run
+    words += ["--output_dir", str(output_dir)]
+    return Run(planned, folder, output_dir, words, glue, training, steps, passes, tries)
 
 
 @contextmanager
@@ -192,7 +216,7 @@ def _file_name(value: Any) -> str:
 
 
 def _is_done(run: Run) -> bool:
-    folder = RunFolder(str(run.training.output_dir), get_task(run.glue.task_name))
+    folder = RunFolder(str(run.output_dir), get_task(run.glue.task_name))
     try:
         record = folder.record
     except ValueError:

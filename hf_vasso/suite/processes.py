@@ -3,9 +3,10 @@
 import multiprocessing
 import os
 import signal
+import socket
 import sys
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from multiprocessing import forkserver
 from multiprocessing.connection import wait
@@ -19,14 +20,24 @@ from joblib import Parallel, delayed
 
 from hf_vasso.suite.work import LOG_FILE, Job, keep_failure, work
 
-__all__ = ["Outcome", "graphics_cards", "make_jobs", "start_server", "stop_on_signals"]
+__all__ = [
+    "MakeJobs",
+    "Outcome",
+    "graphics_cards",
+    "run_in_process",
+    "runs_on_this_machine",
+    "start_server",
+    "stop_on_signals",
+]
 
-Outcome = Literal["done", "failed", "interrupted"]
+Outcome = Literal["done", "failed", "interrupted", "not begun"]
+MakeJobs = Callable[[Sequence[Job]], Iterable[tuple[Job, Outcome]]]
 
 # The libraries below numpy and torch read these once, when they are loaded.
 _THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 # All that a run imports, and of the models, which Transformers imports when they are used, the most common one.
 _PRELOADED = ["hf_vasso.suite.work", "transformers.models.bert.modeling_bert"]
+_PRELOADED_ON_RAY = [*_PRELOADED, "ray"]  # whose main module each new process imports again
 
 _running: set[BaseProcess] = set()
 _lock = threading.Lock()
@@ -49,56 +60,62 @@ def start_server(threads: int) -> None:
     """
     os.environ.update(dict.fromkeys(_THREAD_VARIABLES, str(threads)))
     os.environ["PYTORCH_NVML_BASED_CUDA_CHECK"] = "1"  # to look for cards must not begin CUDA in the server
-    forkserver.set_forkserver_preload(_PRELOADED)
+    forkserver.set_forkserver_preload(_PRELOADED_ON_RAY if "ray" in sys.modules else _PRELOADED)
     before = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])  # a Ctrl-C is for the suite alone
     forkserver.ensure_running()
     signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
-def make_jobs(jobs: Sequence[Job], workers: int, cards: Sequence[str]) -> Iterator[tuple[Job, Outcome]]:
+@contextmanager
+def runs_on_this_machine(workers: int, cards: Sequence[str]) -> Iterator[MakeJobs]:
     """
-    Make runs, several at a time.
+    Make runs on this machine, several at a time.
 
     Args:
-        jobs: The runs.
         workers: How many at a time.
         cards: Graphics cards. Each run gets one, so that with more workers than cards they are shared.
 
     Yields:
-        Each run with its outcome, in the order in which they end.
+        What makes runs and yields each with its outcome, in the order in which they end.
     """
     free_cards: SimpleQueue[str | None] = SimpleQueue()
     for number in range(workers):
         free_cards.put(cards[number % len(cards)] if cards else None)
-    parallel = Parallel(n_jobs=workers, backend="threading", return_as="generator_unordered", pre_dispatch="n_jobs")
-    outcomes: Any = parallel(delayed(_make_on_card)(job, free_cards) for job in jobs)
-    yield from outcomes
+
+    def make_jobs(jobs: Sequence[Job]) -> Any:
+        return parallel(delayed(_make_on_card)(job, free_cards) for job in jobs)
+
+    # One dispatched job per worker, so that none is begun after a signal.
+    with Parallel(workers, backend="threading", return_as="generator_unordered", pre_dispatch="n_jobs") as parallel:
+        yield make_jobs
 
 
 def _make_on_card(job: Job, free_cards: "SimpleQueue[str | None]") -> tuple[Job, Outcome]:
     card = free_cards.get()
     try:
-        return run_in_process(job, card)
+        return run_in_process(job, card, place=socket.gethostname())
     finally:
         free_cards.put(card)
 
 
-def run_in_process(job: Job, card: str | None = None) -> tuple[Job, Outcome]:
+def run_in_process(job: Job, card: str | None = None, *, place: str) -> tuple[Job, Outcome]:
     """
     Make a run in a process of its own and wait for its end.
 
     Args:
         job: The run.
         card: The graphics card that it gets, None for what there is.
+        place: Where this is, for the log.
 
     Returns:
         The run and its outcome. Of one that failed, `failure.json` in its folder says why.
     """
     if _stopping.is_set():
-        return job, "interrupted"
+        return job, "not begun"
+    start_server(job.threads)
     # Two threads must not ask for the end of one process at once: the answer can be read only once.
     with _lock:
-        process = multiprocessing.get_context("forkserver").Process(target=work, args=(job, card))
+        process = multiprocessing.get_context("forkserver").Process(target=work, args=(job, card, place))
         process.start()
         _running.add(process)
     if _stopping.is_set():  # it came while the process was started

@@ -2,23 +2,19 @@
 
 import os
 import shutil
-from argparse import ArgumentParser, Namespace
-from collections import Counter
-from collections.abc import Mapping, Sequence
+from argparse import ArgumentParser, ArgumentTypeError, Namespace
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
-from hf_vasso.results.failure import FAILURE_FILE, read_failure
-from hf_vasso.results.record import RESULT_FILE, read_record
-from hf_vasso.results.suite_plan import SUITE_FILE, SuitePlan, write_suite_plan
+from hf_vasso.results.suite_plan import SUITE_FILE
+from hf_vasso.suite.cluster import cluster_workers, runs_on_cluster
 from hf_vasso.suite.listing import describe_suite
-from hf_vasso.suite.planning import TRIALS_FOLDER, Cell, Run, cells, grid_run, run_state
-from hf_vasso.suite.processes import Outcome, graphics_cards, make_jobs, start_server, stop_on_signals
-from hf_vasso.suite.progress import Progress
-from hf_vasso.suite.selection import SELECTION_FILE, check_trials, known_choices, planned_trials, select
+from hf_vasso.suite.maker import Maker
+from hf_vasso.suite.planning import TRIALS_FOLDER, Run, grid_runs
+from hf_vasso.suite.processes import graphics_cards, runs_on_this_machine, start_server, stop_on_signals
+from hf_vasso.suite.selection import SELECTION_FILE, check_trials, known_choices, planned_trials
 from hf_vasso.suite.suite_file import SuiteFile, read_suite_file
-from hf_vasso.suite.trials import read_trial
-from hf_vasso.suite.work import LOG_FILE, Job, keep_failure
+from hf_vasso.suite.work import LOG_FILE
 from hf_vasso.tasks.errors import user_errors
 
 __all__ = ["main"]
@@ -43,93 +39,25 @@ def main(arguments: Sequence[str]) -> int:
         suite = read_suite_file(Path(given.file))
         cards = graphics_cards()
         if cards:
-            os.environ["CUDA_VISIBLE_DEVICES"] = cards[0]  # each run sees one card, so its plan is made with one
+            os.environ["CUDA_VISIBLE_DEVICES"] = cards[0]  # each run sees one card, so the plan is made with one
         if not given.dry_run:
             start_server(suite.threads_per_run)  # now, so that it imports while the plan is made
         trials, all_known = planned_trials(suite)
         if not given.fresh:
             check_trials(trials)
-        runs = _grid(suite, known_choices(suite))
-    if given.dry_run:
-        print(describe_suite([*trials, *runs], all_known, given.fresh))
-        return 0
+        runs = grid_runs(suite, known_choices(suite))
+        if given.dry_run:
+            print(describe_suite([*trials, *runs], all_known, given.fresh))
+            return 0
+        workers = _workers(given, suite, cards)
     if given.fresh:
         _delete(suite, runs)
-    with stop_on_signals() as received:
-        maker = _Maker(suite, given.jobs or len(cards) or 1, cards, [*trials, *runs], received)
-        return maker.make_suite()
-
-
-class _Maker:
-    """
-    Makes the runs of a suite and tells what becomes of them.
-
-    Args:
-        suite: The suite's file.
-        workers: How many runs at a time.
-        cards: Graphics cards.
-        planned: All trials and runs, as far as they are known.
-        received: It gets the number of a signal that stops the suite.
-    """
-
-    def __init__(
-        self, suite: SuiteFile, workers: int, cards: Sequence[str], planned: Sequence[Run], received: Sequence[int]
-    ) -> None:
-        self._suite = suite
-        self._workers = workers
-        self._cards = cards
-        self._received = received
-        self._outcomes: Counter[Outcome] = Counter()
-        left = _unfinished(planned)
-        self._progress = Progress(len(left), sum(run.passes for run in left))
-
-    def make_suite(self) -> int:
-        """Make what is left, and return the exit status."""
-        suite = self._suite
-        _write_plan(suite, _grid(suite, {}), {})
-        choices = select(suite, self._make) if suite.select else {}
-        runs = _grid(suite, {cell: choice["chosen"] or {} for cell, choice in choices.items()})
-        _write_plan(suite, runs, choices)
-        for cell, choice in choices.items():
-            for note in choice["notes"]:
-                self._progress.say(f"{cell.task}, {cell.method}: {note}")
-        without_choice = {cell for cell, choice in choices.items() if choice["chosen"] is None}
-        self._refuse([run for run in runs if _cell(run) in without_choice])
-        self._make([run for run in runs if _cell(run) not in without_choice])
-        self._progress.close()
-        print(self._closing_words(runs))
-        return 1 if self._outcomes["failed"] or self._outcomes["interrupted"] else 0
-
-    def _make(self, runs: Sequence[Run]) -> None:
-        jobs = {_job(self._suite, run): run for run in _unfinished(runs)}
-        for job, outcome in make_jobs(list(jobs), self._workers, self._cards):
-            self._tell(jobs[job], outcome)
-        if self._received:
-            self._progress.close()
-            print(f"{self._suite.name}: interrupted; repeat the command to continue")
-            raise SystemExit(128 + self._received[0])
-
-    def _refuse(self, runs: Sequence[Run]) -> None:
-        for run in runs:
-            keep_failure(
-                _job(self._suite, run),
-                f"no trial of its selection ended with a finite score; {SELECTION_FILE} and the folders below "
-                f"{TRIALS_FOLDER} say what became of them",
-            )
-            self._tell(run, "failed")
-
-    def _tell(self, run: Run, outcome: Outcome) -> None:
-        self._outcomes[outcome] += 1
-        self._progress.finished(f"{_title(run)}: {_describe_outcome(run, outcome)}", run.passes)
-
-    def _closing_words(self, runs: Sequence[Run]) -> str:
-        left = len(_unfinished(runs))
-        failed = self._outcomes["failed"]
-        return (
-            f"{self._suite.name}: {len(runs) - left} of {len(runs)} runs are finished"
-            + (f", {failed} failed now; repeat the command to try them again" if failed else "")
-            + f"\nruns: {self._suite.output_dir}"
-        )
+    planned = [*trials, *runs]
+    if given.backend == "ray":  # a signal ends this process, and the cluster's workers and runs end with it
+        with runs_on_cluster(workers, suite.threads_per_run) as make_jobs:
+            return Maker(suite, make_jobs, planned, received=[]).make_suite()
+    with stop_on_signals() as received, runs_on_this_machine(workers, cards) as make_jobs:
+        return Maker(suite, make_jobs, planned, received).make_suite()
 
 
 def _parse(arguments: Sequence[str]) -> Namespace:
@@ -139,66 +67,28 @@ def _parse(arguments: Sequence[str]) -> Namespace:
         "command skips what is finished and continues what was cut off.",
     )
     parser.add_argument("file", help="the suite's file")
-    parser.add_argument("--jobs", type=_positive, help="runs at a time (default: one per graphics card, else 1)")
+    parser.add_argument(
+        "--jobs", type=_positive, help="runs at a time (default: one per graphics card, on Ray as many as fit, else 1)"
+    )
+    parser.add_argument("--backend", choices=["ray"], help="make the runs on a Ray cluster instead of this machine")
     parser.add_argument("--dry_run", action="store_true", help="list all trials and runs with their cost, and stop")
     parser.add_argument("--fresh", action="store_true", help="start over: delete what an earlier suite wrote")
     return parser.parse_args(arguments)
 
 
 def _positive(text: str) -> int:
-    number = int(text)
-    if number < 1:
-        raise ValueError
-    return number
+    if not text.isdecimal() or int(text) < 1:
+        raise ArgumentTypeError(f"must be a whole number, at least 1, got {text!r}")
+    return int(text)
 
 
-def _grid(suite: SuiteFile, chosen: Mapping[Cell, Mapping[str, Any]]) -> list[Run]:
-    """All runs of the grid, seed by seed, so that a suite that is stopped early has whole comparisons."""
-    return [grid_run(suite, cell, seed, chosen.get(cell, {})) for seed in suite.seeds for cell in cells(suite)]
-
-
-def _unfinished(runs: Sequence[Run]) -> list[Run]:
-    return [run for run in runs if run_state(run) != "done"]
-
-
-def _cell(run: Run) -> Cell:
-    return Cell(run.planned.task_label, run.planned.label)
-
-
-def _job(suite: SuiteFile, run: Run) -> Job:
-    directory = Path.cwd()
-    return Job(run.planned, directory / run.folder, run.words, directory, suite.threads_per_run, run.tries)
-
-
-def _title(run: Run) -> str:
-    tries = [] if run.tries is None else [f"{flag} {value}" for flag, value in run.tries.items()]
-    kind = "" if run.tries is None else "trial: "
-    return kind + ", ".join([run.planned.task_label, run.planned.label, *tries, f"seed {run.planned.seed}"])
-
-
-def _describe_outcome(run: Run, outcome: Outcome) -> str:
-    if outcome == "failed":
-        return f"FAILED: {read_failure(run.folder / FAILURE_FILE).error} ({run.folder / LOG_FILE})"
-    if outcome == "interrupted":
-        return "interrupted"
-    if run.tries is None:
-        record = read_record(run.folder / RESULT_FILE)
-        metric, score, cost = *next(iter(record.metrics.items())), record.cost
-    else:
-        result = read_trial(run.folder)
-        assert result is not None
-        metric, score, cost = f"held-out {result.metric}", result.score, result.cost
-    shown = "not finite" if score is None else f"{score:.4f}"
-    return f"{metric} {shown}, {cost['train_seconds']:.1f} s, {cost['steps']} steps, {cost['forward_passes']} passes"
-
-
-def _write_plan(suite: SuiteFile, runs: Sequence[Run], choices: Mapping[Cell, Mapping[str, Any]]) -> None:
-    selection: dict[str, dict[str, dict[str, Any]]] = {}
-    for cell, choice in choices.items():
-        entries = {name: choice[name] for name in ("chosen", "trials", "metric", "holdout_samples", "seeds")}
-        selection.setdefault(cell.task, {})[cell.method] = {**entries, "chosen": choice["chosen"] or {}}
-    plan = SuitePlan(suite.name, suite.contrasts, [run.planned for run in runs], selection)
-    write_suite_plan(plan, suite.output_dir)
+def _workers(given: Namespace, suite: SuiteFile, cards: Sequence[str]) -> int:
+    if given.backend != "ray":
+        return given.jobs or len(cards) or 1
+    room = cluster_workers(suite.threads_per_run)
+    if given.jobs and given.jobs > room:
+        raise ValueError(f"the Ray cluster has room for {room} runs at a time, got --jobs {given.jobs}; ask for fewer")
+    return given.jobs or room
 
 
 def _delete(suite: SuiteFile, runs: Sequence[Run]) -> None:

@@ -2,14 +2,16 @@
 
 import json
 from collections.abc import Callable, Mapping, Sequence
-from statistics import fmean
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from hf_vasso.results.files import write_json
-from hf_vasso.suite.grids import Grid, at_edge, combinations, count_trials, method_grids
+from hf_vasso.results.reading import Rule, is_dict_of, read_entries
+from hf_vasso.suite.choosing import best_values, with_stage
+from hf_vasso.suite.grids import Grid, combinations, count_trials, method_grids
 from hf_vasso.suite.planning import Cell, Run, cells, recorded_arguments, run_state, trial_run
 from hf_vasso.suite.suite_file import SuiteFile
-from hf_vasso.suite.trials import TrialResult, read_trial
+from hf_vasso.suite.trials import read_trial
 
 __all__ = ["SELECTION_FILE", "check_trials", "known_choices", "planned_trials", "select"]
 
@@ -17,6 +19,20 @@ SELECTION_FILE = "selection.json"
 _SCHEMA = 1
 
 Values = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class _SelectionFile:
+    """What stands in `selection.json`: task label to method label to choice."""
+
+    tasks: dict[str, dict[str, dict[str, Any]]]
+    schema: int = _SCHEMA
+
+
+_CHOICES = Rule(
+    "task label to method label to choice",
+    lambda tasks: is_dict_of(tasks, lambda methods: is_dict_of(methods, lambda choice: isinstance(choice, dict))),
+)
 
 
 def planned_trials(suite: SuiteFile) -> tuple[list[Run], bool]:
@@ -28,19 +44,20 @@ def planned_trials(suite: SuiteFile) -> tuple[list[Run], bool]:
 
     Returns:
         The trials, cell by cell, and whether all are known: a stage is tried at the best of those before it. Where
-        that is not known yet, their first values stand in for it.
+        that is not known yet, their first values stand in for it. Of a choice that stands, only what was done.
 
     Raises:
         ValueError: A flag is unknown or has a wrong value; the message names file, task, method and flag.
     """
     planned, all_known = [], True
+    kept = _read_choices(suite)
     for cell, grids in _grids(suite).items():
         values: Values = {}
         for number, grid in enumerate(grids):
             trials = _stage(suite, cell, grid, values)
-            planned += trials
+            planned += [trial for trial in trials if cell not in kept or run_state(trial) == "done"]
             ended = all(run_state(trial) in ("done", "failed") for trial in trials)
-            values = (_best(trials) if ended else None) or dict(trials[0].tries or {})
+            values = (best_values(trials) if ended else None) or dict(trials[0].tries or {})
             all_known = all_known and (ended or number == len(grids) - 1)
     return planned, all_known
 
@@ -105,7 +122,7 @@ def select(suite: SuiteFile, make: Callable[[Sequence[Run]], None]) -> dict[Cell
         }
         make([trial for trials in stages.values() for trial in trials if run_state(trial) != "done"])
         for cell, trials in stages.items():
-            choices[cell] = _choose(choices[cell], open_cells[cell][number], trials)
+            choices[cell] = with_stage(choices[cell], open_cells[cell][number], trials)
     _write_choices(suite, choices)
     return choices
 
@@ -128,39 +145,8 @@ def _stage(suite: SuiteFile, cell: Cell, grid: Grid, before: Values) -> list[Run
     ]
 
 
-def _best(trials: Sequence[Run]) -> Values | None:
-    """The values with the best mean score; of equal ones those with the lower loss, of these the earlier ones."""
-    scores = _scores(trials)
-    ranks = [_rank(results) for _, results in scores]
-    best = min((rank for rank in ranks if rank is not None), default=None)
-    return None if best is None else scores[ranks.index(best)][0]
-
-
-def _scores(trials: Sequence[Run]) -> list[tuple[Values, list[TrialResult | None]]]:
-    """The values tried, each with the results of its seeds."""
-    scores: list[tuple[Values, list[TrialResult | None]]] = []
-    for trial in trials:
-        values = dict(trial.tries or {})
-        if not scores or scores[-1][0] != values:
-            scores.append((values, []))
-        scores[-1][1].append(read_trial(trial.folder))
-    return scores
-
-
-def _rank(results: Sequence[TrialResult | None]) -> tuple[float, float] | None:
-    """What is smaller for better values; None where a seed failed or has no finite score."""
-    finished = [result for result in results if result is not None and result.score is not None]
-    if len(finished) < len(results):
-        return None
-    sign = -1.0 if finished[0].direction == "higher" else 1.0
-    return sign * _mean(finished, "score"), _mean(finished, "loss")
-
-
-def _mean(results: Sequence[TrialResult], name: str) -> float:
-    return fmean(getattr(result, name) or 0.0 for result in results)
-
-
 def _no_choice(suite: SuiteFile, cell: Cell, grids: Sequence[Grid]) -> dict[str, Any]:
+    """The choice before the first stage."""
     assert suite.select is not None
     return {
         "chosen": {},
@@ -174,51 +160,23 @@ def _no_choice(suite: SuiteFile, cell: Cell, grids: Sequence[Grid]) -> dict[str,
     }
 
 
-def _choose(choice: dict[str, Any], grid: Grid, trials: Sequence[Run]) -> dict[str, Any]:
-    """The choice with that of one more stage."""
-    best = _best(trials)
-    scores = [_score_entry(values, results) for values, results in _scores(trials)]
-    metrics = [result.metric for trial in trials if (result := read_trial(trial.folder))]
-    return {
-        **choice,
-        "chosen": best,
-        "metric": metrics[0] if metrics else choice["metric"],
-        "notes": [*choice["notes"], *(at_edge(grid, best) if best else [])],
-        "scores": [*choice["scores"], *scores],
-    }
-
-
-def _score_entry(values: Values, results: Sequence[TrialResult | None]) -> dict[str, Any]:
-    finished = [result for result in results if result is not None]
-    ranked = _rank(results) is not None
-    return {
-        "values": values,
-        "score": _mean(finished, "score") if ranked else None,
-        "loss": _mean(finished, "loss") if ranked and finished[0].loss is not None else None,
-        "status": "finished" if ranked else "not finite" if len(finished) == len(results) else "failed",
-    }
-
-
 def _asked(suite: SuiteFile, cell: Cell, grids: Sequence[Grid]) -> dict[str, Any]:
-    """What a choice is for: with anything else in the suite's file it is made anew."""
+    """What the suite's file says about a cell."""
     flags = {**suite.defaults, **suite.tasks[cell.task], **suite.methods[cell.method]}
     return json.loads(json.dumps({"flags": flags, "stages": list(grids)}))
 
 
 def _read_choices(suite: SuiteFile) -> dict[Cell, dict[str, Any]]:
-    """The choices that stand in `selection.json` and are for what the suite's file says."""
+    """The choices that stand in `selection.json` and are for what the suite's file says; others are made anew."""
     path = suite.output_dir / SELECTION_FILE
     if not path.exists():
         return {}
-    tasks = json.loads(path.read_text(encoding="utf-8"))["tasks"]
+    tasks = read_entries(path, _SelectionFile, _SCHEMA, {"tasks": _CHOICES})["tasks"]
     kept = {}
     for cell, grids in _grids(suite).items():
-        choice, new = tasks.get(cell.task, {}).get(cell.method), _no_choice(suite, cell, grids)
-        if (
-            choice
-            and choice["chosen"] is not None
-            and all(choice[name] == new[name] for name in ("asked", "seeds", "holdout_samples"))
-        ):
+        choice, new = tasks.get(cell.task, {}).get(cell.method, {}), _no_choice(suite, cell, grids)
+        is_for_this = all(choice.get(name) == new[name] for name in ("asked", "seeds", "holdout_samples"))
+        if is_for_this and choice["chosen"] is not None:
             kept[cell] = choice
     return kept
 
@@ -227,4 +185,4 @@ def _write_choices(suite: SuiteFile, choices: Mapping[Cell, dict[str, Any]]) -> 
     tasks: dict[str, dict[str, Any]] = {}
     for cell, choice in choices.items():
         tasks.setdefault(cell.task, {})[cell.method] = choice
-    write_json(suite.output_dir / SELECTION_FILE, {"schema": _SCHEMA, "tasks": tasks})
+    write_json(suite.output_dir / SELECTION_FILE, asdict(_SelectionFile(tasks)))

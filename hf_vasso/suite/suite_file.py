@@ -38,10 +38,12 @@ _REFUSED_FLAGS = {
     "fresh": "pass it to the suite",
     "holdout_samples": "it stands under select",
     "load_best_model_at_end": "a best checkpoint is chosen on the split that is reported; suites report the last one",
+    "method": "it stands under methods",
     "method_label": "the name under methods is the label",
     "output_dir": "it is a key of the suite, and each run has a folder below it",
     "resume_from_checkpoint": "repeating the suite continues its runs",
     "seed": "seeds is a key of the suite",
+    "task_name": "it stands under tasks",
     "task_label": "the name under tasks is the label",
 }
 _PLATEAU = "reduce_lr_on_plateau"
@@ -146,7 +148,7 @@ def _labelled(path: Path, key: str, content: Any, flag: str, known: Iterable[str
     labelled = {}
     for label, flags in content.items():
         _check_label(path, key, label)
-        labelled[label] = {flag: label, **_flags(path, f"{key}: {label}", flags)}
+        labelled[label] = {flag: label, **_flags(path, f"{key}: {label}", flags, allowed=flag)}
         if labelled[label][flag] not in known:
             hint = f"; a label of one's own says which one it means by `{flag}:`" if flag not in (flags or {}) else ""
             raise ValueError(f"{path}: {key}: {unknown_name(flag, str(labelled[label][flag]), known)}{hint}")
@@ -161,18 +163,19 @@ def _check_label(path: Path, key: str, label: Any) -> None:
         )
 
 
-def _flags(path: Path, place: str, flags: Any) -> Flags:
+def _flags(path: Path, place: str, flags: Any, allowed: str = "") -> Flags:
     flags = {} if flags is None else flags
     if not isinstance(flags, dict):
         raise ValueError(f"{path}: {place} must map flags to values, got {flags!r}")
+    flags = {str(flag).replace("-", "_"): value for flag, value in flags.items()}
     for flag, value in flags.items():
-        if flag in _REFUSED_FLAGS:
+        if flag in _REFUSED_FLAGS and flag != allowed:
             raise ValueError(f"{path}: {place}: {flag} has no place here: {_REFUSED_FLAGS[flag]}")
         if flag == "lr_scheduler_type" and value == _PLATEAU:
             raise ValueError(
                 f"{path}: {place}: {flag} {_PLATEAU} follows the split that is reported; take another schedule"
             )
-    return {str(flag): value for flag, value in flags.items()}
+    return flags
 
 
 def _selection(path: Path, content: Any, seeds: list[int]) -> Selection:
@@ -196,10 +199,9 @@ def _selection(path: Path, content: Any, seeds: list[int]) -> Selection:
 def _grid(path: Path, stage: Any) -> dict[str, list[Any]]:
     if not isinstance(stage, dict) or not all(isinstance(values, list) and values for values in stage.values()):
         raise ValueError(f"{path}: select must map flags to lists of values, got {stage!r}")
-    _flags(path, "select", dict.fromkeys(stage))
     return {
-        str(flag): _unique(path, f"select: {flag}", [_number(value) for value in values])
-        for flag, values in stage.items()
+        flag: _unique(path, f"select: {flag}", [_number(value) for value in values])
+        for flag, values in _flags(path, "select", stage).items()
     }
 
 

@@ -2,6 +2,7 @@
 
 import fcntl
 import os
+import shlex
 import shutil
 import signal
 import sys
@@ -48,7 +49,7 @@ class Job:
     values: dict[str, Any] | None = None
 
 
-def work(job: Job, card: str | None) -> None:
+def work(job: Job, card: str | None, place: str) -> None:
     """
     Make a run, as the only thing that this process does, and exit: with 0, with 1 after a failure that is written to
     the run's folder, or with 130 or 143 when a signal interrupted it.
@@ -56,6 +57,7 @@ def work(job: Job, card: str | None) -> None:
     Args:
         job: The run.
         card: What `CUDA_VISIBLE_DEVICES` is to be; None leaves it.
+        place: Where this is, for the log.
     """
     os.setsid()  # a Ctrl-C in the suite's terminal reaches the suite alone, which passes it on once
     threading.Thread(target=_end_with_parent, daemon=True).start()
@@ -63,6 +65,8 @@ def work(job: Job, card: str | None) -> None:
     _write_output_to(job.folder / LOG_FILE)
     if card is not None:
         os.environ["CUDA_VISIBLE_DEVICES"] = card
+    cards = os.environ.get("CUDA_VISIBLE_DEVICES", "")
+    print(f"{place}, CUDA_VISIBLE_DEVICES={cards}: hf-vasso glue {shlex.join(job.words)}")
     torch.set_num_threads(job.threads)
     (job.folder / FAILURE_FILE).unlink(missing_ok=True)
     try:

@@ -5,11 +5,11 @@ import os
 from dataclasses import replace
 
 import pytest
+from made_records import make_record, plan_of, write
 
 from hf_vasso.results.collection import collect
 from hf_vasso.results.failure import Failure, write_failure
 from hf_vasso.results.suite_plan import write_suite_plan
-from made_records import make_record, plan_of, write
 
 
 def reasons(collection) -> dict[str, str]:
@@ -136,7 +136,7 @@ def test_runs_with_other_flags_are_no_repetitions(tmp_path):
     assert [run.label for run in collection.records] == ["none"]
     assert list(reasons(collection)) == ["a/result.json", "b/result.json"]
     assert reasons(collection)["a/result.json"] == (
-        "the runs of sst2, bert, sam contradict each other in learning_rate ('0.001' and '0.002'); give one sort a label "
+        "the runs of sst2, bert, sam contradict each other in learning_rate (0.001 and 0.002); give one sort a label "
         "of its own (--method_label) or delete it"
     )
 
@@ -145,7 +145,7 @@ def test_runs_with_other_numbers_of_the_method_are_no_repetitions(tmp_path):
     write(make_record("sam", 0), tmp_path, "a")
     method = {"name": "sam", "numbers": {"rho": 0.1}, "paper": None}
     write(make_record("sam", 1, method=method), tmp_path, "b")
-    assert "in rho ('0.05' and '0.1')" in reasons(collect(tmp_path))["b/result.json"]
+    assert "in rho (0.05 and 0.1)" in reasons(collect(tmp_path))["b/result.json"]
 
 
 def test_what_a_run_may_differ_in(tmp_path):
@@ -162,7 +162,7 @@ def test_a_flag_that_only_one_version_knows(tmp_path):
     write(record, tmp_path, "a")
     more = make_record("sam", 1, arguments={**record.arguments, "new_flag": 1})
     write(more, tmp_path, "b")
-    assert "new_flag ('1' and 'none')" in reasons(collect(tmp_path))["b/result.json"]
+    assert "new_flag (1 and none)" in reasons(collect(tmp_path))["b/result.json"]
     write(replace(more, environment={**more.environment, "packages": {"torch": "2.14.0"}}), tmp_path, "b")
     assert len(collect(tmp_path).records) == 2
 

@@ -34,8 +34,8 @@ RECORD = Record(
     environment={"device": "cpu", "threads": 1, "packages": {}, "commit": None},
 )
 KEYS = (
-    "schema task task_label model label method seed metrics directions eval_examples train_examples data cost arguments "
-    "environment collapsed history status"
+    "schema task task_label model label method seed metrics directions eval_examples train_examples data cost "
+    "arguments environment collapsed history status"
 )
 
 

@@ -1,0 +1,78 @@
+"""Make runs on a Ray cluster, through joblib's Ray backend: where a suite outgrows one machine."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+from joblib import Parallel, delayed, parallel_config, register_parallel_backend
+
+from hf_vasso.suite.processes import MakeJobs, Outcome, run_in_process
+from hf_vasso.suite.work import Job
+
+__all__ = ["cluster_workers", "runs_on_cluster"]
+
+
+def cluster_workers(threads: int) -> int:
+    """
+    Connect to the cluster that `RAY_ADDRESS` names or that this machine belongs to, or begin one here.
+
+    Args:
+        threads: The CPUs that a run needs.
+
+    Returns:
+        How many runs the cluster has room for: one per graphics card, without any as many as its CPUs allow.
+
+    Raises:
+        ValueError: Ray is not installed, or the cluster has no room for a run.
+    """
+    try:
+        import ray
+    except ImportError as error:
+        raise ValueError("--backend ray needs Ray; install it with `pip install 'hf_vasso[ray]'`") from error
+    if not ray.is_initialized():
+        ray.init(log_to_driver=False)
+    resources = ray.cluster_resources()
+    cpus = int(resources.get("CPU", 0))
+    workers = min(cpus // threads, int(resources.get("GPU", cpus)))
+    if workers < 1:
+        raise ValueError(
+            f"a run needs {threads} CPUs (threads_per_run), and the cluster has {cpus}; take fewer threads"
+        )
+    return workers
+
+
+@contextmanager
+def runs_on_cluster(workers: int, threads: int) -> Iterator[MakeJobs]:
+    """
+    Make runs on a cluster, several at a time. All its machines need this package and the files of the suite under the
+    same paths. Ray keeps count of CPUs and graphics cards, and shows each run its own card.
+
+    Args:
+        workers: How many at a time, at least 2: joblib makes a single one on this machine.
+        threads: The CPUs that a run needs.
+
+    Yields:
+        What makes runs and yields each with its outcome, in the order in which they end.
+    """
+    import ray
+    from ray.util.joblib.ray_backend import RayBackend
+
+    class Backend(RayBackend):
+        """Results as they come: Ray's pool calls back for each, though joblib assumes that it does not."""
+
+        supports_return_generator = True
+
+    def make_jobs(jobs: Sequence[Job]) -> Any:
+        return parallel(delayed(_make_on_node)(job) for job in jobs)
+
+    register_parallel_backend("ray", Backend)
+    needs = {"num_cpus": threads, "num_gpus": int("GPU" in ray.cluster_resources())}
+    one_by_one: Any = {"batch_size": 1, "pre_dispatch": "n_jobs", "return_as": "generator_unordered"}
+    with parallel_config(backend="ray", ray_remote_args=needs), Parallel(n_jobs=workers, **one_by_one) as parallel:
+        yield make_jobs
+
+
+def _make_on_node(job: Job) -> tuple[Job, Outcome]:
+    import ray
+
+    return run_in_process(job, place=f"Ray node {ray.get_runtime_context().get_node_id()}")

@@ -1,0 +1,158 @@
+"""Go through a suite: its trials stage by stage, then its grid, telling and writing down what becomes of each run."""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from hf_vasso.results.failure import FAILURE_FILE, read_failure
+from hf_vasso.results.record import RESULT_FILE, read_record
+from hf_vasso.results.suite_plan import SuitePlan, write_suite_plan
+from hf_vasso.suite.planning import TRIALS_FOLDER, Cell, Run, grid_runs, run_state
+from hf_vasso.suite.processes import MakeJobs, Outcome
+from hf_vasso.suite.progress import Progress
+from hf_vasso.suite.selection import SELECTION_FILE, select
+from hf_vasso.suite.suite_file import SuiteFile
+from hf_vasso.suite.trials import read_trial
+from hf_vasso.suite.work import LOG_FILE, Job, keep_failure
+
+__all__ = ["Maker"]
+
+# The entries of a choice that reports read; the others stand in `selection.json`.
+_REPORTED = ("chosen", "trials", "metric", "holdout_samples", "seeds")
+
+
+class Maker:
+    """
+    Makes what is left of a suite.
+
+    Args:
+        suite: The suite's file.
+        make_jobs: Makes runs, several at a time, and yields each with its outcome.
+        planned: All trials and runs, as far as they are known.
+        received: It gets the number of a signal that stops the suite.
+    """
+
+    def __init__(
+        self,
+        suite: SuiteFile,
+        make_jobs: MakeJobs,
+        planned: Sequence[Run],
+        received: Sequence[int],
+    ) -> None:
+        self._suite = suite
+        self._make_jobs = make_jobs
+        self._received = received
+        self._outcomes: Counter[Outcome] = Counter()
+        self._grid = [run for run in planned if run.tries is None]
+        left = _unfinished(planned)
+        self._progress = Progress(len(left), sum(run.passes for run in left))
+
+    def make_suite(self) -> int:
+        """
+        Make the trials and the grid.
+
+        Returns:
+            The exit status: 0, or 1 when a run failed.
+
+        Raises:
+            SystemExit: A signal stopped the suite; the status is 130 or 143.
+        """
+        _write_plan(self._suite, self._grid, {})
+        runs, choices = self._grid, {}
+        if self._suite.select:
+            choices = select(self._suite, self._make)
+            runs = grid_runs(self._suite, {cell: choice["chosen"] or {} for cell, choice in choices.items()})
+            _write_plan(self._suite, runs, choices)
+            self._tell_notes(choices)
+        without_choice = [run for run in runs if _cell(run) in choices and choices[_cell(run)]["chosen"] is None]
+        self._refuse(without_choice)
+        self._make([run for run in runs if run not in without_choice])
+        for run in runs:
+            if run_state(run) == "done":  # the flags of its file may have been wrong for a while
+                (run.folder / FAILURE_FILE).unlink(missing_ok=True)
+        self._progress.close()
+        print(self._closing_words(runs))
+        return 1 if self._outcomes["failed"] or self._outcomes["interrupted"] else 0
+
+    def _make(self, runs: Sequence[Run]) -> None:
+        left = {Path.cwd() / run.folder: run for run in _unfinished(runs)}
+        for job, outcome in self._make_jobs([self._job(run) for run in left.values()]):
+            if outcome != "not begun":
+                self._tell(left[job.folder], outcome)
+        if self._received:
+            self._progress.close()
+            print(f"{self._suite.name}: interrupted; repeat the command to continue")
+            raise SystemExit(128 + self._received[0])
+
+    def _job(self, run: Run) -> Job:
+        here = Path.cwd()
+        return Job(run.planned, here / run.folder, run.words, here, self._suite.threads_per_run, run.tries)
+
+    def _refuse(self, runs: Sequence[Run]) -> None:
+        for run in runs:
+            keep_failure(
+                self._job(run),
+                f"no trial of its selection ended with a finite score; {SELECTION_FILE} and the logs below "
+                f"{TRIALS_FOLDER} say what became of them",
+            )
+            self._tell(run, "failed")
+
+    def _tell(self, run: Run, outcome: Outcome) -> None:
+        self._outcomes[outcome] += 1
+        self._progress.finished(f"{_title(run)}: {_describe(run, outcome)}", run.passes)
+
+    def _tell_notes(self, choices: Mapping[Cell, Mapping[str, Any]]) -> None:
+        for cell, choice in choices.items():
+            for note in choice["notes"]:
+                self._progress.say(f"{cell.task}, {cell.method}: {note}")
+
+    def _closing_words(self, runs: Sequence[Run]) -> str:
+        finished = len(runs) - len(_unfinished(runs))
+        failed = self._outcomes["failed"]
+        again = f"; {failed} failed, repeat the command to try again" if failed else ""
+        return f"{self._suite.name}: {finished} of {len(runs)} runs are finished, in {self._suite.output_dir}{again}"
+
+
+def _unfinished(runs: Sequence[Run]) -> list[Run]:
+    return [run for run in runs if run_state(run) != "done"]
+
+
+def _cell(run: Run) -> Cell:
+    return Cell(run.planned.task_label, run.planned.label)
+
+
+def _title(run: Run) -> str:
+    names = [run.planned.task_label, run.planned.label]
+    if run.tries is not None:
+        names = [f"trial of {names[0]}", names[1], *(f"{flag} {value}" for flag, value in run.tries.items())]
+    return ", ".join([*names, f"seed {run.planned.seed}"])
+
+
+def _describe(run: Run, outcome: Outcome) -> str:
+    """What became of a run: its score and cost, or what went wrong."""
+    if outcome == "interrupted":
+        return "interrupted"
+    if outcome == "failed":
+        return f"FAILED: {read_failure(run.folder / FAILURE_FILE).error} ({run.folder / LOG_FILE})"
+    metric, score, cost = _score_and_cost(run)
+    shown = "not finite" if score is None else f"{score:.4f}"
+    return f"{metric} {shown}, {cost['train_seconds']:.1f} s, {cost['steps']} steps, {cost['forward_passes']} passes"
+
+
+def _score_and_cost(run: Run) -> tuple[str, float | None, Mapping[str, Any]]:
+    if run.tries is None:
+        record = read_record(run.folder / RESULT_FILE)
+        return *next(iter(record.metrics.items())), record.cost
+    result = read_trial(run.folder)
+    assert result is not None  # its process has ended well
+    return f"held-out {result.metric}", result.score, result.cost
+
+
+def _write_plan(suite: SuiteFile, runs: Sequence[Run], choices: Mapping[Cell, Mapping[str, Any]]) -> None:
+    selection: dict[str, dict[str, dict[str, Any]]] = {}
+    for cell, choice in choices.items():
+        entries = {name: choice[name] for name in _REPORTED}
+        selection.setdefault(cell.task, {})[cell.method] = {**entries, "chosen": choice["chosen"] or {}}
+    plan = SuitePlan(suite.name, suite.contrasts, [run.planned for run in runs], selection)
+    write_suite_plan(plan, suite.output_dir)

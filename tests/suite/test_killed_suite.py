@@ -1,0 +1,118 @@
+"""A suite that is killed leaves no run behind, and its repetition ends with the numbers of an undisturbed one."""
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from hf_vasso.results.record import read_record
+
+ROOT = Path(__file__).resolve().parents[2]
+PATIENCE_SECONDS = 120.0
+
+SUITE = {
+    "seeds": [0, 1],
+    "select": {"stages": [{"learning_rate": [0.003, 0.01]}, {"rho": [0.1, 0.2]}], "holdout_samples": 16},
+    "defaults": {"num_train_epochs": 20, "save_strategy": "epoch"},
+}
+
+# Read by every Python below a test's suite when it starts: kills the suite as the first record gets its name.
+KILLING_RENAME = """
+import multiprocessing, os, signal
+
+rename = os.replace
+
+def rename_and_kill(source, target, **options):
+    mark = os.environ["MARK"]
+    first = str(target).endswith("result.json") and ".select" not in str(target) and not os.path.exists(mark)
+    if first:
+        open(mark, "w").close()
+    if first and os.environ["MOMENT"] == "before":
+        os.kill(multiprocessing.parent_process().pid, signal.SIGKILL)
+    rename(source, target, **options)
+    if first and os.environ["MOMENT"] == "after":
+        os.kill(multiprocessing.parent_process().pid, signal.SIGKILL)
+
+os.replace = rename_and_kill
+"""
+
+
+def start(path: Path, **variables: str) -> subprocess.Popen[str]:
+    command = [sys.executable, "-m", "hf_vasso", "suite", str(path), "--jobs", "2"]
+    return subprocess.Popen(
+        command, cwd=ROOT, env={**os.environ, **variables}, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    )
+
+
+def finish(path: Path) -> dict[str, object]:
+    """Repeat the command to its end and return all that a report would print of it."""
+    suite = start(path)
+    shown, _ = suite.communicate(timeout=PATIENCE_SECONDS)
+    assert suite.returncode == 0, shown
+    runs = path.parent / "runs"
+    records = {file.parent.relative_to(runs).as_posix(): read_record(file) for file in runs.rglob("result.json")}
+    assert len(records) == 4
+    assert not list(runs.rglob("failure.json"))
+    return {
+        "selection": json.loads((runs / "selection.json").read_text()),
+        **{name: (record.metrics, record.history, record.cost["steps"]) for name, record in records.items()},
+    }
+
+
+def processes_of(folder: Path) -> list[int]:
+    """The processes that have a file below a folder open, as each run has its log."""
+    found = []
+    for process in Path("/proc").glob("[0-9]*"):
+        try:
+            opened = [os.readlink(link) for link in (process / "fd").iterdir()]
+        except OSError:  # it has ended meanwhile
+            continue
+        if any(name.startswith(str(folder)) for name in opened):
+            found.append(int(process.name))
+    return found
+
+
+def until(condition, words: str) -> None:
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    while not condition():
+        assert time.monotonic() < deadline, words
+        time.sleep(0.01)
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory, write_suite_in) -> dict[str, object]:
+    return finish(write_suite_in(tmp_path_factory.mktemp("undisturbed"), **SUITE))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", range(5))
+def test_killed_at_a_random_moment(write_suite_in, tmp_path, undisturbed, seed):
+    path = write_suite_in(tmp_path, **SUITE)
+    suite = start(path)
+    until(lambda: list(tmp_path.rglob("log.txt")), "no run began")
+    time.sleep(random.Random(seed).uniform(0.0, 6.0))
+    os.kill(suite.pid, signal.SIGKILL)
+    suite.wait()
+    until(lambda: not processes_of(tmp_path), "a run outlived its suite")
+    assert finish(path) == undisturbed
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("moment", ["before", "after"])
+def test_killed_around_the_rename_of_a_record(write_suite_in, tmp_path, undisturbed, moment):
+    path = write_suite_in(tmp_path, **SUITE)
+    (tmp_path / "hook").mkdir()
+    (tmp_path / "hook" / "sitecustomize.py").write_text(KILLING_RENAME)
+    mark = tmp_path / "mark"
+    suite = start(path, PYTHONPATH=str(tmp_path / "hook"), MARK=str(mark), MOMENT=moment)
+    assert suite.wait(PATIENCE_SECONDS) == -signal.SIGKILL
+    assert mark.exists()
+    until(lambda: not processes_of(tmp_path), "a run outlived its suite")
+    assert len(list((tmp_path / "runs" / "agreement").rglob("result.json"))) <= 2
+    assert finish(path) == undisturbed

@@ -1,0 +1,316 @@
+"""`hf-vasso suite` on a tiny model: what it makes, skips, continues, survives and says."""
+
+import json
+import os
+import shutil
+import signal
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from hf_vasso.cli import main
+from hf_vasso.results.failure import read_failure
+from hf_vasso.results.record import Record, read_record
+from hf_vasso.results.suite_plan import read_suite_plan
+from hf_vasso.suite import processes, run_suite
+
+STAGES = [{"learning_rate": [0.003, 0.01]}, {"rho": [0.1, 0.2]}]
+PATIENCE_SECONDS = 120.0
+
+
+@pytest.fixture
+def runs(tmp_path) -> Path:
+    """Where the runs of the test's suite land."""
+    return tmp_path / "runs"
+
+
+def run_folder(runs: Path, method: str, seed: int) -> Path:
+    return runs / "agreement" / "small-bert" / method / f"seed-{seed}"
+
+
+def record_of(runs: Path, method: str, seed: int) -> Record:
+    return read_record(run_folder(runs, method, seed) / "result.json")
+
+
+def records(runs: Path) -> dict[str, Record]:
+    return {path.parent.relative_to(runs).as_posix(): read_record(path) for path in runs.rglob("result.json")}
+
+
+def during(condition: Callable[[], object], act: Callable[[], object]) -> threading.Thread:
+    """Do something beside the running test as soon as a condition holds."""
+
+    def watch() -> None:
+        deadline = time.monotonic() + PATIENCE_SECONDS
+        while not condition() and time.monotonic() < deadline:
+            time.sleep(0.01)
+        act()
+
+    thread = threading.Thread(target=watch)
+    thread.start()
+    return thread
+
+
+# --- what a suite makes ---
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory, write_suite_in) -> Path:
+    """The folder of a suite that has selected learning rate and rho and made its runs."""
+    folder = tmp_path_factory.mktemp("finished")
+    select = {"stages": STAGES, "holdout_samples": 16}
+    path = write_suite_in(folder, select=select, contrasts=[["sam", "none"]], defaults={"save_steps": 1})
+    assert main(["suite", str(path), "--jobs", "2"]) == 0
+    return folder
+
+
+def test_records_and_what_was_chosen(finished):
+    runs = finished / "runs"
+    made = records(runs)
+    assert made.keys() == {
+        f"agreement/small-bert/{method}/seed-{seed}" for method in ("none", "sam") for seed in (0, 1)
+    }
+    choices = json.loads((runs / "selection.json").read_text())["tasks"]["agreement"]
+    assert choices["sam"]["chosen"].keys() == {"learning_rate", "rho"}
+    assert choices["none"]["chosen"].keys() == {"learning_rate"}
+    assert choices["sam"]["trials"] == choices["none"]["trials"] == len(choices["none"]["scores"]) == 4
+    for record in made.values():
+        chosen = choices[record.label]["chosen"]
+        assert record.task_label == "agreement"
+        assert {name: record.arguments[name] for name in chosen} == chosen
+        assert (record.train_examples, record.eval_examples) == (48, 24)  # all of both splits
+        assert record.environment["threads"] == 1
+
+
+def test_the_plan(finished):
+    plan = read_suite_plan(finished / "runs" / "suite.json")
+    assert (plan.name, plan.contrasts, len(plan.runs)) == ("small", [["sam", "none"]], 4)
+    assert {run.folder for run in plan.runs} == records(finished / "runs").keys()
+    choice = plan.selection["agreement"]["sam"]
+    assert choice.keys() == {"chosen", "trials", "metric", "holdout_samples", "seeds"}
+    assert (choice["metric"], choice["holdout_samples"], choice["seeds"]) == ("accuracy", 16, [2])
+
+
+def test_what_is_left_on_the_disk(finished):
+    runs = finished / "runs"
+    trials = [path for path in (runs / ".select").rglob("*") if path.is_file()]
+    assert {path.name for path in trials} == {"trial.json", "log.txt"}
+    assert len(trials) == 2 * 8
+    assert not list(runs.rglob("checkpoint-*"))
+    assert (run_folder(runs, "sam", 0) / "model.safetensors").exists()
+    log = (run_folder(runs, "sam", 0) / "log.txt").read_text()
+    assert "hf-vasso glue " in log.splitlines()[0]
+    assert "train_runtime" in log
+
+
+def test_a_repeated_suite_makes_nothing(finished, capsys, monkeypatch):
+    monkeypatch.setattr(processes, "run_in_process", None)
+    before = records(finished / "runs")
+    assert main(["suite", str(finished / "suite.yaml")]) == 0
+    assert f"small: 4 of 4 runs are finished, in {finished / 'runs'}" in capsys.readouterr().out
+    assert records(finished / "runs") == before
+
+
+def test_a_finished_dry_run(finished, capsys):
+    assert main(["suite", str(finished / "suite.yaml"), "--dry_run"]) == 0
+    shown = capsys.readouterr().out
+    assert shown.count(" done ") == 12
+    assert shown.endswith("0 of 12 are to be made, with 0 steps and 0 forward passes.\n")
+
+
+def test_a_dry_run_writes_nothing(write_suite, runs, capsys, monkeypatch):
+    monkeypatch.setattr(run_suite, "start_server", None)
+    path = write_suite(select={"stages": STAGES, "holdout_samples": 16}, defaults={"num_train_epochs": 2})
+    assert main(["suite", str(path), "--dry_run"]) == 0
+    lines = [line.split() for line in capsys.readouterr().out.splitlines()]
+    assert ["run", "agreement", "sam", "1", "6", "12", "missing", "agreement/small-bert/sam/seed-1"] in lines
+    folder = ".select/agreement/small-bert/none/learning_rate=0.00548,seed=2"
+    assert ["trial", "agreement", "none", "2", "4", "4", "missing", folder] in lines
+    assert "12 of 12 are to be made, with 56 steps and 84 forward passes." in " ".join(lines[-2])
+    assert " ".join(lines[-1]).startswith("A stage of the selection is tried at the best values of those before it.")
+    assert not runs.exists()
+
+
+def test_one_line_per_finished_run(write_suite, capfd):
+    assert main(["suite", str(write_suite(methods=["sam"], seeds=[3]))]) == 0
+    shown = capfd.readouterr().out.splitlines()
+    assert shown[0].startswith("[1/1, 00:00 left] agreement, sam, seed 3: accuracy 0.")
+    assert shown[0].endswith(" s, 3 steps, 6 passes")
+    assert len(shown) == 2
+
+
+# --- numbers do not depend on how many run at a time ---
+
+
+def test_threads_are_fixed_and_recorded(write_suite, runs):
+    path = write_suite(threads_per_run=2, methods=["sam"])
+    assert main(["suite", str(path), "--jobs", "2"]) == 0
+    beside = records(runs)
+    assert main(["suite", str(path), "--fresh"]) == 0
+    alone = records(runs)
+    assert {record.environment["threads"] for record in [*beside.values(), *alone.values()]} == {2}
+    assert {name: record.metrics for name, record in beside.items()} == {
+        name: record.metrics for name, record in alone.items()
+    }
+
+
+def test_each_run_gets_one_graphics_card(write_suite, runs, monkeypatch):
+    monkeypatch.setattr(run_suite, "graphics_cards", lambda: ["3", "5"])  # and so two at a time
+    assert main(["suite", str(write_suite(seeds=[0, 1, 2]))]) == 0
+    first_lines = [path.read_text().splitlines()[0] for path in runs.rglob("log.txt")]
+    cards = [line.partition("CUDA_VISIBLE_DEVICES=")[2].partition(":")[0] for line in first_lines]
+    assert len(cards) == 6
+    assert set(cards) == {"3", "5"}
+
+
+def test_cards_are_those_that_the_user_left_visible(monkeypatch):
+    monkeypatch.setattr(processes.torch.cuda, "device_count", lambda: 2)
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    assert processes.graphics_cards() == ["0", "1"]
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "4,7")
+    assert processes.graphics_cards() == ["4", "7"]
+    monkeypatch.setattr(processes.torch.cuda, "device_count", lambda: 0)
+    assert processes.graphics_cards() == []
+
+
+# --- failures ---
+
+
+def test_a_failed_run_is_recorded_and_stops_no_other(write_suite, runs, capsys):
+    path = write_suite()
+    foreign = run_folder(runs, "sam", 0)
+    foreign.mkdir(parents=True)
+    (foreign / "result.json").write_text("{}")
+    assert main(["suite", str(path)]) == 1
+    failure = read_failure(foreign / "failure.json")
+    assert (failure.task_label, failure.model, failure.label, failure.seed) == ("agreement", "small-bert", "sam", 0)
+    assert failure.error == f"{foreign} holds the results of something else; choose another --output_dir"
+    assert failure.traceback == ""
+    shown = capsys.readouterr().out
+    assert f"agreement, sam, seed 0: FAILED: {failure.error} ({foreign / 'log.txt'})" in shown
+    assert "small: 3 of 4 runs are finished" in shown
+    assert main(["suite", str(path), "--dry_run"]) == 0
+    assert ["failed", "agreement/small-bert/sam/seed-0"] in [
+        line.split()[-2:] for line in capsys.readouterr().out.splitlines()
+    ]
+
+    (foreign / "result.json").unlink()
+    assert main(["suite", str(path)]) == 0
+    assert not (foreign / "failure.json").exists()
+    assert len(records(runs)) == 4
+
+
+def test_a_fault_of_the_program_leaves_its_traceback(write_suite, runs):
+    path = write_suite(methods=["none"], seeds=[0])
+    (run_folder(runs, "none", 0) / "train_results.json").mkdir(parents=True)  # where the Trainer writes a file
+    assert main(["suite", str(path)]) == 1
+    failure = read_failure(run_folder(runs, "none", 0) / "failure.json")
+    assert failure.error.startswith("IsADirectoryError: ")
+    assert "run_glue" in failure.traceback
+
+
+def test_a_run_that_is_killed_breaks_no_other(write_suite, runs):
+    path = write_suite(seeds=[0], methods={"none": {"num_train_epochs": 100_000}, "sam": {}})
+    log = run_folder(runs, "none", 0) / "log.txt"
+    kill = during(
+        lambda: log.exists() and "hf-vasso glue" in log.read_text() and record_exists(runs, "sam"),
+        lambda: os.kill(next(iter(processes._running)).pid, signal.SIGKILL),
+    )
+    assert main(["suite", str(path), "--jobs", "2"]) == 1
+    kill.join()
+    assert read_failure(log.parent / "failure.json").error == (
+        "killed by signal 9, as the system does when memory is short; log.txt ends where it was"
+    )
+    assert record_of(runs, "sam", 0).seed == 0
+
+
+def record_exists(runs: Path, method: str) -> bool:
+    return (run_folder(runs, method, 0) / "result.json").exists() and len(processes._running) == 1
+
+
+def test_a_record_made_with_other_flags_is_a_failure(write_suite, runs):
+    methods = {"none": {}}
+    assert main(["suite", str(write_suite(methods=methods, seeds=[0]))]) == 0
+    other = write_suite(methods=methods, seeds=[0], defaults={"num_train_epochs": 2})
+    assert main(["suite", str(other)]) == 1
+    failure = read_failure(run_folder(runs, "none", 0) / "failure.json")
+    assert "began with other flags:\n  --num_train_epochs: was 1.0, is 2.0" in failure.error
+    assert record_of(runs, "none", 0).arguments["num_train_epochs"] == 1.0
+
+    assert main(["suite", str(write_suite(methods=methods, seeds=[0]))]) == 0
+    assert not (run_folder(runs, "none", 0) / "failure.json").exists()
+
+
+def test_without_a_finite_trial_a_cell_is_not_run(write_suite, runs, capsys):
+    select = {"stages": [{"learning_rate": [1e30]}], "holdout_samples": 16}
+    assert main(["suite", str(write_suite(select=select, methods=["none"], seeds=[0]))]) == 1
+    shown = capsys.readouterr().out
+    assert "trial of agreement, none, learning_rate 1e+30, seed 1: held-out accuracy not finite" in shown
+    assert "agreement, none, seed 0: FAILED: no trial of its selection ended with a finite score" in shown
+    assert not list(runs.rglob("result.json"))
+
+
+@pytest.mark.parametrize(
+    ("keys", "words"),
+    [
+        ({"defaults": {"lerning_rate": 1}}, "unknown flag --lerning_rate, did you mean --learning_rate?"),
+        ({"methods": {"none": {"rho": 0.1}}}, "task agreement, method none: method 'none' does not use rho"),
+        ({"defaults": {"data_dir": "nowhere"}}, "task agreement, method none: "),
+    ],
+)
+def test_mistakes_are_found_before_anything_starts(write_suite, runs, capsys, keys, words):
+    path = write_suite(**keys)
+    assert main(["suite", str(path)]) == 2
+    error = capsys.readouterr().err
+    assert error.startswith(f"hf-vasso: {path}: ")
+    assert words in error
+    assert not runs.exists()
+
+
+def test_a_wrong_number_of_jobs(write_suite, capsys):
+    with pytest.raises(SystemExit):
+        main(["suite", str(write_suite()), "--jobs", "0"])
+    assert "argument --jobs: must be a whole number, at least 1, got '0'" in capsys.readouterr().err
+
+
+# --- starting over and stopping ---
+
+
+def test_fresh_deletes_only_what_the_suite_wrote(write_suite, runs):
+    select = {"stages": [{"learning_rate": [0.003]}], "holdout_samples": 16}
+    assert main(["suite", str(write_suite(select=select, methods=["none"]))]) == 0
+    shutil.copytree(run_folder(runs, "none", 0), run_folder(runs, "none", 7))  # of no seed of the suite
+    (runs / "notes.txt").write_text("mine")
+    first = record_of(runs, "none", 0)
+    assert main(["suite", str(write_suite(methods=["none"], defaults={"num_train_epochs": 2})), "--fresh"]) == 0
+    assert (first.cost["steps"], record_of(runs, "none", 0).cost["steps"]) == (3, 6)
+    assert record_of(runs, "none", 7).cost["steps"] == 3
+    assert sorted(path.name for path in runs.iterdir()) == ["agreement", "notes.txt", "suite.json"]
+
+
+def test_ctrl_c_keeps_checkpoints_and_the_repeated_command_continues(write_suite, runs, capsys, tmp_path):
+    keys = {"methods": ["sam"], "seeds": [0, 1], "defaults": {"num_train_epochs": 40, "logging_steps": 1}}
+    path = write_suite(**keys)
+    log = run_folder(runs, "sam", 0) / "log.txt"
+    stop = during(lambda: log.exists() and "'loss'" in log.read_text(), lambda: os.kill(os.getpid(), signal.SIGINT))
+    with pytest.raises(SystemExit) as caught:
+        main(["suite", str(path)])
+    stop.join()
+    assert caught.value.code == 130
+    shown = capsys.readouterr().out
+    assert "agreement, sam, seed 0: interrupted" in shown
+    assert "seed 1" not in shown  # it was not begun
+    assert shown.endswith("small: interrupted; repeat the command to continue\n")
+    assert list(log.parent.glob("checkpoint-*"))
+    assert not list(runs.rglob("failure.json"))
+
+    assert main(["suite", str(path)]) == 0
+    assert "continuing from" in log.read_text()
+    continued = records(runs)
+    assert main(["suite", str(write_suite(**keys, output_dir=str(tmp_path / "undisturbed")))]) == 0
+    undisturbed = records(tmp_path / "undisturbed")
+    assert {name: record.metrics for name, record in continued.items()} == {
+        name: record.metrics for name, record in undisturbed.items()
+    }

@@ -1,0 +1,109 @@
+"""The file of a suite: what it may hold, and the words of every refusal."""
+
+from pathlib import Path
+
+import pytest
+
+from hf_vasso.suite.suite_file import read_suite_file
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def test_names_alone_are_labels(write_suite):
+    suite = read_suite_file(write_suite(tasks=["agreement", "rte"], methods=["none", "sam"]))
+    assert suite.tasks == {"agreement": {"task_name": "agreement"}, "rte": {"task_name": "rte"}}
+    assert suite.methods == {"none": {"method": "none"}, "sam": {"method": "sam"}}
+    assert (suite.seeds, suite.select, suite.contrasts, suite.threads_per_run) == ([0, 1], None, [], 1)
+
+
+def test_labels_of_ones_own(write_suite):
+    suite = read_suite_file(
+        write_suite(
+            tasks={"noisy": {"task_name": "agreement", "label_noise": 0.3}},
+            methods={"vasso-02": {"method": "vasso", "theta": 0.2}, "none": {}},
+            contrasts=[["vasso-02", "none"]],
+        )
+    )
+    assert suite.tasks == {"noisy": {"task_name": "agreement", "label_noise": 0.3}}
+    assert suite.methods["vasso-02"] == {"method": "vasso", "theta": 0.2}
+    assert suite.contrasts == [["vasso-02", "none"]]
+
+
+def test_variables_in_the_output_folder(write_suite, monkeypatch):
+    monkeypatch.setenv("SOME_FOLDER", "/somewhere")
+    assert read_suite_file(write_suite(output_dir="${SOME_FOLDER}/runs")).output_dir == Path("/somewhere/runs")
+
+
+def test_forms_of_a_selection(write_suite):
+    grid = {"learning_rate": ["1e-3", 0.003], "rho": [0.1]}
+    short, stages, full = (
+        read_suite_file(write_suite(select=select)).select
+        for select in (
+            grid,
+            [{"learning_rate": ["1e-3", 0.003]}, {"rho": [0.1]}],
+            {"stages": [grid], "seeds": [7, 8], "holdout_samples": 50},
+        )
+    )
+    assert short and stages and full
+    assert short.stages == [{"learning_rate": [0.001, 0.003], "rho": [0.1]}]
+    assert (short.seeds, short.holdout_samples) == ([2], 1000)  # one above the largest
+    assert stages.stages == [{"learning_rate": [0.001, 0.003]}, {"rho": [0.1]}]
+    assert (full.stages, full.seeds, full.holdout_samples) == (short.stages, [7, 8], 50)
+
+
+def test_the_shipped_suite():
+    suite = read_suite_file(ROOT / "glue_scripts" / "suites" / "glue-small.yaml")
+    assert suite.name == "glue-small"
+    assert suite.select and len(suite.select.stages) == 2
+
+
+@pytest.mark.parametrize(
+    ("keys", "words"),
+    [
+        ({"metods": {}}, "unknown key 'metods', did you mean 'methods'"),
+        ({"seeds": None}, "the key seeds is missing or empty; a suite needs name, output_dir, tasks, methods, seeds"),
+        ({"name": 3}, "name must be a printable name"),
+        ({"seeds": [0, 0]}, "seeds: 0 stands twice"),
+        ({"seeds": [0, True]}, "seeds must be a list of whole numbers, at least 0"),
+        ({"tasks": "agreement"}, "tasks must be a list of names or map labels to flags, got 'agreement'"),
+        ({"tasks": ["agrement"]}, "unknown task_name 'agrement', did you mean 'agreement'"),
+        (
+            {"methods": {"sam-2": {"rho": 1}}},
+            "unknown method 'sam-2', did you mean 'sam'.*; a label of one's own says",
+        ),
+        ({"methods": {"../up": {"method": "sam"}}}, "becomes the name of a folder.*got '../up'"),
+        ({"methods": {".hidden": {"method": "sam"}}}, "does not begin with a dot, got '.hidden'"),
+        ({"methods": {"a\\b": {"method": "sam"}}}, "becomes the name of a folder"),
+        ({"methods": {1: {"method": "sam"}}}, "becomes the name of a folder.*got 1"),
+        ({"methods": {"sam": 0.1}}, "methods: sam must map flags to values, got 0.1"),
+        ({"methods": {"sam": {"seed": 1}}}, "methods: sam: seed has no place here: seeds is a key of the suite"),
+        ({"methods": {"sam": {"task_name": "rte"}}}, "task_name has no place here: it stands under tasks"),
+        ({"defaults": {"method": "sam"}}, "defaults: method has no place here: it stands under methods"),
+        (
+            {"defaults": {"load-best-model-at-end": True}},
+            "load_best_model_at_end has no place here: a best checkpoint",
+        ),
+        ({"defaults": {"lr_scheduler_type": "reduce_lr_on_plateau"}}, "follows the split that is reported"),
+        ({"contrasts": [["sam", "vaso"]]}, "contrasts: unknown method label 'vaso'"),
+        ({"contrasts": [["sam", "sam"]]}, "pairs of two method labels"),
+        ({"contrasts": ["sam"]}, "pairs of two method labels"),
+        ({"threads_per_run": 0}, "threads_per_run must be a whole number, at least 1, got 0"),
+        ({"select": {"rho": 0.1}}, "select must map flags to lists of values"),
+        ({"select": {"rho": [0.1, "1e-1"]}}, "select: rho: 0.1 stands twice"),
+        ({"select": [{"rho": [0.1]}, {"rho": [0.2]}]}, "select: flags of the stages: 'rho' stands twice"),
+        ({"select": {"stages": [{"rho": [0.1]}], "sedes": [1]}}, "unknown key 'sedes', did you mean 'seeds'"),
+        ({"select": {"seed": [1]}}, "select: seed has no place here"),
+    ],
+)
+def test_refusals_name_the_file_and_the_fact(write_suite, keys, words):
+    path = write_suite(**keys)
+    with pytest.raises(ValueError, match=words) as caught:
+        read_suite_file(path)
+    assert str(caught.value).startswith(str(path))
+
+
+def test_a_key_that_stands_twice(write_suite):
+    path = write_suite()
+    path.write_text(path.read_text() + "methods:\n  vasso: {}\n")
+    with pytest.raises(ValueError, match="broken YAML.*the key 'methods' stands twice"):
+        read_suite_file(path)
