@@ -38,8 +38,8 @@ class TaskData:
     Args:
         splits: Split name to examples: the task's text columns, `label` and `idx`.
         source: The hub id, or "local files".
-        fingerprint: Equal for equal texts and labels in the loaded splits that are trained or judged on, or where there
-            are none in the test splits, wherever they came from.
+        fingerprint: Equal for equal texts and labels, wherever they came from, in the loaded splits that are trained
+            or judged on; where there are none, in the test splits.
     """
 
     splits: datasets.DatasetDict

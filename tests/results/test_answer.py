@@ -5,10 +5,10 @@ from dataclasses import replace
 import pytest
 import synthetic_runs
 
-from hf_vasso.results.answer import answer
 from hf_vasso.results.collection import Collection
 from hf_vasso.results.comparison import compare
 from hf_vasso.results.record import Record
+from hf_vasso.results.report.answer import answer
 from hf_vasso.results.suite_plan import SuitePlan
 
 

@@ -10,10 +10,10 @@ import synthetic_runs
 
 from hf_vasso.results.collection import Collection
 from hf_vasso.results.comparison import compare
-from hf_vasso.results.drawing import draw_panel, short, styles
-from hf_vasso.results.figures import Drawing, draw_figures
+from hf_vasso.results.comparison.task_runs import group_by_task
 from hf_vasso.results.record import Record
-from hf_vasso.results.task_runs import group_by_task
+from hf_vasso.results.report.drawing import draw_panel, short, styles
+from hf_vasso.results.report.figures import Drawing, draw_figures
 
 RECORDS = [
     synthetic_runs.record("sst2-clean", label, seed)

@@ -5,8 +5,15 @@ import math
 from made_records import collection_of, make_record, make_runs
 
 from hf_vasso.results.comparison import compare
-from hf_vasso.results.metric_words import format_difference, format_value, is_percent, metric_name
-from hf_vasso.results.rows import aggregate_rows, contrast_rows, cost_rows, score_rows, secondary_rows, seed_rows
+from hf_vasso.results.comparison.metric_words import format_difference, format_value, is_percent, metric_name
+from hf_vasso.results.report.rows import (
+    aggregate_rows,
+    contrast_rows,
+    cost_rows,
+    score_rows,
+    secondary_rows,
+    seed_rows,
+)
 
 MRPC = {"accuracy": 0.8, "f1": 0.9, "loss": 0.45, "expected_calibration_error": 0.05}
 MNLI = {"accuracy": 0.7, "loss": 0.6, "accuracy_mismatched": 0.6}

@@ -4,7 +4,7 @@ import math
 from collections.abc import Iterable, Sequence
 
 from hf_vasso.results.comparison import Aggregate, Cell, Collapse, Comparison, Contrast, Cost
-from hf_vasso.results.metric_words import (
+from hf_vasso.results.comparison.metric_words import (
     CALIBRATION,
     LOSS,
     format_difference,

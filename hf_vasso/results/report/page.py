@@ -9,8 +9,8 @@ from functools import cache
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from hf_vasso.results.content import Content
-from hf_vasso.results.drawing import BLUE, FAINT, GREY, INK, PAPER
+from hf_vasso.results.report.content import Content
+from hf_vasso.results.report.drawing import BLUE, FAINT, GREY, INK, PAPER
 from hf_vasso.results.tables import markdown_table
 
 __all__ = ["render_markdown", "render_page"]
@@ -55,7 +55,7 @@ def render_markdown(content: Content) -> str:
 @cache
 def _environment() -> Environment:
     environment = Environment(
-        loader=PackageLoader("hf_vasso.results"),
+        loader=PackageLoader("hf_vasso.results.report"),
         autoescape=lambda name: name is not None and ".html" in name,
         undefined=StrictUndefined,
         trim_blocks=True,

@@ -4,9 +4,9 @@ import math
 from dataclasses import dataclass
 from statistics import fmean
 
+from hf_vasso.results.comparison.task_runs import TaskRuns
 from hf_vasso.results.record import Record
 from hf_vasso.results.statistics import mean_interval
-from hf_vasso.results.task_runs import TaskRuns
 
 __all__ = ["Cell", "Collapse", "make_cells", "make_collapses"]
 

@@ -4,14 +4,14 @@ import math
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 
-from hf_vasso.results.aggregates import Aggregate, TaskScore
-from hf_vasso.results.cells import Cell
-from hf_vasso.results.contrasts import Contrast, Pair, family
-from hf_vasso.results.costs import make_costs, mean_cost
-from hf_vasso.results.metric_words import CALIBRATION, LOSS, metric_name
+from hf_vasso.results.comparison.aggregates import Aggregate, TaskScore
+from hf_vasso.results.comparison.cells import Cell
+from hf_vasso.results.comparison.contrasts import Contrast, Pair, family
+from hf_vasso.results.comparison.costs import make_costs, mean_cost
+from hf_vasso.results.comparison.metric_words import CALIBRATION, LOSS, metric_name
+from hf_vasso.results.comparison.task_runs import TaskRuns
 from hf_vasso.results.record import Record
 from hf_vasso.results.statistics import BOOTSTRAP, BOOTSTRAP_FROM, EXACT_LIMIT, STUDENT_T
-from hf_vasso.results.task_runs import TaskRuns
 
 __all__ = ["make_notes"]
 

@@ -4,16 +4,23 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TypeVar
 
-from hf_vasso.results.answer import answer
-from hf_vasso.results.cells import Cell
 from hf_vasso.results.collection import Collection
 from hf_vasso.results.comparison import Comparison
-from hf_vasso.results.contrasts import Contrast
-from hf_vasso.results.costs import Cost
-from hf_vasso.results.figures import Drawing, draw_figures
-from hf_vasso.results.provenance import data_rows, environment_rows, papers, setting_rows, shared_flag_rows
-from hf_vasso.results.rows import aggregate_rows, contrast_rows, cost_rows, score_rows, secondary_rows, seed_rows
-from hf_vasso.results.task_runs import TaskRuns, group_by_task
+from hf_vasso.results.comparison.cells import Cell
+from hf_vasso.results.comparison.contrasts import Contrast
+from hf_vasso.results.comparison.costs import Cost
+from hf_vasso.results.comparison.task_runs import TaskRuns, group_by_task
+from hf_vasso.results.report.answer import answer
+from hf_vasso.results.report.figures import Drawing, draw_figures
+from hf_vasso.results.report.provenance import data_rows, environment_rows, papers, setting_rows, shared_flag_rows
+from hf_vasso.results.report.rows import (
+    aggregate_rows,
+    contrast_rows,
+    cost_rows,
+    score_rows,
+    secondary_rows,
+    seed_rows,
+)
 
 __all__ = ["Content", "Section", "Table", "build_content"]
 

@@ -3,8 +3,9 @@
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
-from hf_vasso.results.cells import Cell
-from hf_vasso.results.metric_words import CALIBRATION, LOSS
+from hf_vasso.results.comparison.cells import Cell
+from hf_vasso.results.comparison.metric_words import CALIBRATION, LOSS
+from hf_vasso.results.comparison.task_runs import TaskRuns
 from hf_vasso.results.statistics import (
     LEVEL,
     PairedDifference,
@@ -14,7 +15,6 @@ from hf_vasso.results.statistics import (
     sign_flip_p_value,
 )
 from hf_vasso.results.suite_plan import SuitePlan
-from hf_vasso.results.task_runs import TaskRuns
 
 __all__ = ["Contrast", "Pair", "family", "make_contrasts", "pairs_of"]
 

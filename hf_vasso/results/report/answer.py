@@ -2,11 +2,11 @@
 
 from collections.abc import Sequence
 
-from hf_vasso.results.aggregates import Aggregate
 from hf_vasso.results.comparison import Comparison
-from hf_vasso.results.contrasts import Contrast
-from hf_vasso.results.costs import Cost
-from hf_vasso.results.metric_words import format_estimate, is_percent
+from hf_vasso.results.comparison.aggregates import Aggregate
+from hf_vasso.results.comparison.contrasts import Contrast
+from hf_vasso.results.comparison.costs import Cost
+from hf_vasso.results.comparison.metric_words import format_estimate, is_percent
 from hf_vasso.results.suite_plan import SuitePlan
 
 __all__ = ["answer"]

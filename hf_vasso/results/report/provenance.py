@@ -5,8 +5,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from hf_vasso.results.collection import Collection
+from hf_vasso.results.comparison.task_runs import TaskRuns
 from hf_vasso.results.record import Record
-from hf_vasso.results.task_runs import TaskRuns
 
 __all__ = ["data_rows", "environment_rows", "papers", "setting_rows", "shared_flag_rows"]
 

@@ -4,8 +4,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import fmean
 
+from hf_vasso.results.comparison.task_runs import TaskRuns
 from hf_vasso.results.record import Record
-from hf_vasso.results.task_runs import TaskRuns
 
 __all__ = ["Cost", "make_costs", "mean_cost"]
 

@@ -7,9 +7,9 @@ from pathlib import Path
 
 from hf_vasso.results.collection import Collection, collect
 from hf_vasso.results.comparison import compare
-from hf_vasso.results.content import Content, build_content
 from hf_vasso.results.files import write_text
-from hf_vasso.results.page import render_markdown, render_page
+from hf_vasso.results.report.content import Content, build_content
+from hf_vasso.results.report.page import render_markdown, render_page
 from hf_vasso.results.tables import csv_table, latex_table
 
 __all__ = ["PAGE_FILE", "main", "write_report"]

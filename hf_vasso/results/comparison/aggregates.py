@@ -4,9 +4,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean
 
-from hf_vasso.results.cells import Cell
-from hf_vasso.results.contrasts import Pair
-from hf_vasso.results.metric_words import SCORE, in_print_order, is_score
+from hf_vasso.results.comparison.cells import Cell
+from hf_vasso.results.comparison.contrasts import Pair
+from hf_vasso.results.comparison.metric_words import SCORE, in_print_order, is_score
 from hf_vasso.results.statistics import stratified_interval
 
 __all__ = ["Aggregate", "TaskScore", "make_aggregates", "make_task_scores"]

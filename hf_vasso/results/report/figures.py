@@ -9,11 +9,14 @@ from statistics import fmean
 from matplotlib.axes import Axes
 from matplotlib.transforms import offset_copy
 
-from hf_vasso.results.cells import Cell
 from hf_vasso.results.comparison import Comparison
-from hf_vasso.results.contrasts import Contrast
-from hf_vasso.results.costs import Cost
-from hf_vasso.results.drawing import (
+from hf_vasso.results.comparison.cells import Cell
+from hf_vasso.results.comparison.contrasts import Contrast
+from hf_vasso.results.comparison.costs import Cost
+from hf_vasso.results.comparison.metric_words import SCORE, format_estimate, format_value, is_percent, metric_name
+from hf_vasso.results.comparison.task_runs import TaskRuns
+from hf_vasso.results.record import Record
+from hf_vasso.results.report.drawing import (
     BLUE,
     GREY,
     INK,
@@ -25,9 +28,6 @@ from hf_vasso.results.drawing import (
     short,
     styles,
 )
-from hf_vasso.results.metric_words import SCORE, format_estimate, format_value, is_percent, metric_name
-from hf_vasso.results.record import Record
-from hf_vasso.results.task_runs import TaskRuns
 
 __all__ = ["Drawing", "draw_figures"]
 

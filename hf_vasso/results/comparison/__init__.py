@@ -3,13 +3,13 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from hf_vasso.results.aggregates import Aggregate, TaskScore, make_aggregates, make_task_scores
-from hf_vasso.results.cells import Cell, Collapse, make_cells, make_collapses
 from hf_vasso.results.collection import Collection
-from hf_vasso.results.contrasts import Contrast, Pair, make_contrasts, pairs_of
-from hf_vasso.results.costs import Cost, make_costs
-from hf_vasso.results.notes import make_notes
-from hf_vasso.results.task_runs import group_by_task
+from hf_vasso.results.comparison.aggregates import Aggregate, TaskScore, make_aggregates, make_task_scores
+from hf_vasso.results.comparison.cells import Cell, Collapse, make_cells, make_collapses
+from hf_vasso.results.comparison.contrasts import Contrast, Pair, make_contrasts, pairs_of
+from hf_vasso.results.comparison.costs import Cost, make_costs
+from hf_vasso.results.comparison.notes import make_notes
+from hf_vasso.results.comparison.task_runs import group_by_task
 
 __all__ = ["Aggregate", "Cell", "Collapse", "Comparison", "Contrast", "Cost", "TaskScore", "compare"]
 
