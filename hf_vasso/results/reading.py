@@ -1,7 +1,6 @@
 """Read a JSON file that anyone may have written, and check its entries before they are used."""
 
 import json
-import math
 import reprlib
 from collections.abc import Callable, Mapping
 from dataclasses import MISSING, dataclass, fields
@@ -27,6 +26,7 @@ __all__ = [
 _MAX_BYTES = 8 * 2**20
 _MAX_NAME = 200
 _MAX_INTEGER = 2**63
+_MAX_FLOAT = 1e100  # no run measures more, and sums and squares of what is below stay finite
 
 
 class RecordError(ValueError):
@@ -88,15 +88,15 @@ def read_entries(path: Path, kind: type, schema: int, rules: Mapping[str, Rule])
 
 
 def finite_or_none(value: float | None) -> float | None:
-    """The number, None where it is not finite: JSON has no word for that."""
-    return value if value is not None and math.isfinite(value) else None
+    """The number, None where it is not finite or beyond all measure: JSON has no word for that."""
+    return value if value is not None and abs(value) < _MAX_FLOAT else None
 
 
 def is_number(value: Any) -> bool:
-    """Whether a value is a finite number that a float can hold."""
+    """Whether a value is a finite number, and one that can be measured."""
     if isinstance(value, bool) or not isinstance(value, int | float):
         return False
-    return abs(value) < _MAX_INTEGER if isinstance(value, int) else math.isfinite(value)
+    return abs(value) < (_MAX_INTEGER if isinstance(value, int) else _MAX_FLOAT)
 
 
 def is_dict_of(value: Any, holds: Callable[[Any], bool]) -> bool:

@@ -167,7 +167,8 @@ def read_record(path: Path) -> Record:
 
 
 def _number_or_nan(value: float | None) -> float:
-    return math.nan if value is None or not math.isfinite(value) else float(value)
+    finite = finite_or_none(value)
+    return math.nan if finite is None else float(finite)
 
 
 def _finite_columns(history: dict[str, list[float | None]]) -> dict[str, list[float | None]]:

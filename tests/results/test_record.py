@@ -158,7 +158,7 @@ def test_numbers_that_are_not_finite_are_null_in_the_file(tmp_path):
     assert read.history == content["history"]
 
 
-@pytest.mark.parametrize("literal", ["NaN", "Infinity", "-Infinity", "1e999", "null"])
+@pytest.mark.parametrize("literal", ["NaN", "Infinity", "-Infinity", "1e999", "1e308", "null"])
 def test_every_spelling_of_not_finite_is_read(tmp_path, literal):
     write_record(RECORD, tmp_path)
     path = tmp_path / "result.json"
