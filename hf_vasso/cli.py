@@ -15,7 +15,7 @@ __all__ = ["main"]
 # Modules with a function `main(arguments) -> int`, by name: torch and transformers take seconds to import, which
 # `hf-vasso --help` and a mistyped command need not wait for.
 _COMMANDS = {
-    "demo": ("hf_vasso.tasks.demo", "compare AdamW, SAM and VASSO on a small synthetic task; needs no network"),
+    "demo": ("hf_vasso.suite.demo", "compare AdamW, SAM and VASSO on a small synthetic task; needs no network"),
     "glue": ("hf_vasso.tasks.run_glue", "fine-tune a model on a GLUE task and evaluate it"),
     "methods": ("hf_vasso.methods.listing", "list the methods with their numbers, cost and papers"),
     "report": ("hf_vasso.results.report", "compare all runs below a folder: a page, tables and figures"),

@@ -41,54 +41,39 @@ VOCABULARY: tuple[str, ...] = tuple(
 """Every word that a sentence of the task can have."""
 
 
-def agreement_examples(count: int, seed: int, *, label_noise: float = 0.0) -> Iterator[dict[str, Any]]:
+def agreement_examples(count: int, seed: int) -> Iterator[dict[str, Any]]:
     """
     Draw examples of the task.
 
     Args:
         count: How many.
         seed: Equal seeds give equal examples.
-        label_noise: Share of examples with the wrong label, in [0, 0.5).
 
     Yields:
         "sentence", "label" (1 is acceptable) and "idx".
-
-    Raises:
-        ValueError: label_noise is out of its range.
 
     Example:
         >>> next(agreement_examples(1, seed=0))
         {'sentence': 'the narrow mirrors beside the keys seem famous', 'label': 1, 'idx': 0}
     """
-    if not 0 <= label_noise < 0.5:
-        raise ValueError(f"label_noise is the share of wrong labels and must be in [0, 0.5), got {label_noise}")
     generator = random.Random(seed)
     for idx in range(count):
         label = generator.randrange(2)
-        sentence = _sentence(generator, agrees=label == 1)
-        if generator.random() < label_noise:
-            label = 1 - label
-        yield {"sentence": sentence, "label": label, "idx": idx}
+        yield {"sentence": _sentence(generator, agrees=label == 1), "label": label, "idx": idx}
 
 
-def write_agreement(
-    data_dir: Path, *, train_examples: int, validation_examples: int, seed: int = 0, label_noise: float = 0.0
-) -> None:
+def write_agreement(data_dir: Path, *, train_examples: int, validation_examples: int, seed: int = 0) -> None:
     """
     Write the task as files for `--data_dir`.
 
     Args:
         data_dir: The files are `<data_dir>/agreement/{train,validation}.jsonl`.
         train_examples: Size of the training split.
-        validation_examples: Size of the validation split, whose labels are all right.
+        validation_examples: Size of the validation split.
         seed: Equal seeds give equal files; the two splits are drawn apart.
-        label_noise: Share of training examples with the wrong label, in [0, 0.5).
-
-    Raises:
-        ValueError: label_noise is out of its range.
     """
     splits = {
-        "train": agreement_examples(train_examples, 2 * seed, label_noise=label_noise),
+        "train": agreement_examples(train_examples, 2 * seed),
         "validation": agreement_examples(validation_examples, 2 * seed + 1),
     }
     for split, examples in splits.items():
