@@ -8,7 +8,7 @@ WORKERS ?= logical
 INSTALLED = $(VENV)/.installed
 INSTALLED_OLDEST = $(VENV_OLDEST)/.installed
 PARALLEL = -n $(WORKERS) --dist worksteal
-FAST = -m "not slow and not distributed" $(PARALLEL)
+FAST = -m "not slow and not distributed and not ray" $(PARALLEL)
 
 .PHONY: help demo test test-all test-distributed test-oldest quality style clean
 .DEFAULT_GOAL := help
@@ -22,9 +22,9 @@ demo: $(INSTALLED)  ## train AdamW, SAM and VASSO on the built-in task and compa
 test: $(INSTALLED)  ## the fast tests
 	$(VENV)/bin/pytest $(FAST)
 
-test-all: $(INSTALLED)  ## all tests: fast, slow and two-process ones
-	$(VENV)/bin/pytest -m "not distributed" $(PARALLEL)
-	$(VENV)/bin/pytest -m distributed
+test-all: $(INSTALLED)  ## all tests: fast, slow, two-process and cluster ones
+	$(VENV)/bin/pytest -m "not distributed and not ray" $(PARALLEL)
+	$(VENV)/bin/pytest -m "distributed or ray"
 
 test-distributed: $(INSTALLED)  ## the two-process tests, one after the other
 	$(VENV)/bin/pytest -m distributed

@@ -21,8 +21,8 @@ __all__ = ["DemoSize", "main"]
 
 _CAUTION = """\
 That is little: the intervals are wide and the task is synthetic. Its size was chosen so that AdamW is neither at
-chance nor perfect and that SAM learns too; rho and theta are the defaults. This shows that the commands work and what a
-step costs, not which method is better."""
+chance nor perfect and that SAM learns too; rho and theta are the defaults. This shows that the commands work and what
+a step costs, not which method is better."""
 
 
 @dataclass(frozen=True)

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from hf_vasso.results.failure import FAILURE_FILE, read_failure
+from hf_vasso.results.reading import finite_or_none
 from hf_vasso.results.record import RESULT_FILE, read_record
 from hf_vasso.results.suite_plan import SuitePlan, write_suite_plan
 from hf_vasso.suite.planning import TRIALS_FOLDER, Cell, Run, grid_runs, run_state
@@ -33,13 +34,7 @@ class Maker:
         received: It gets the number of a signal that stops the suite.
     """
 
-    def __init__(
-        self,
-        suite: SuiteFile,
-        make_jobs: MakeJobs,
-        planned: Sequence[Run],
-        received: Sequence[int],
-    ) -> None:
+    def __init__(self, suite: SuiteFile, make_jobs: MakeJobs, planned: Sequence[Run], received: Sequence[int]) -> None:
         self._suite = suite
         self._make_jobs = make_jobs
         self._received = received
@@ -47,6 +42,9 @@ class Maker:
         self._grid = [run for run in planned if run.tries is None]
         left = _unfinished(planned)
         self._progress = Progress(len(left), sum(run.passes for run in left))
+        if len(left) < len(planned):
+            done = len(planned) - len(left)
+            self._progress.say(f"{suite.name}: {done} of {len(planned)} trials and runs were finished before")
 
     def make_suite(self) -> int:
         """
@@ -73,7 +71,7 @@ class Maker:
                 (run.folder / FAILURE_FILE).unlink(missing_ok=True)
         self._progress.close()
         print(self._closing_words(runs))
-        return 1 if self._outcomes["failed"] or self._outcomes["interrupted"] else 0
+        return 1 if self._outcomes["failed"] else 0
 
     def _make(self, runs: Sequence[Run]) -> None:
         left = {Path.cwd() / run.folder: run for run in _unfinished(runs)}
@@ -136,7 +134,7 @@ def _describe(run: Run, outcome: Outcome) -> str:
     if outcome == "failed":
         return f"FAILED: {read_failure(run.folder / FAILURE_FILE).error} ({run.folder / LOG_FILE})"
     metric, score, cost = _score_and_cost(run)
-    shown = "not finite" if score is None else f"{score:.4f}"
+    shown = "not finite" if finite_or_none(score) is None else f"{score:.4f}"
     return f"{metric} {shown}, {cost['train_seconds']:.1f} s, {cost['steps']} steps, {cost['forward_passes']} passes"
 
 

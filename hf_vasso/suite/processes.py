@@ -87,7 +87,11 @@ def runs_on_this_machine(workers: int, cards: Sequence[str]) -> Iterator[MakeJob
 
     # One dispatched job per worker, so that none is begun after a signal.
     with Parallel(workers, backend="threading", return_as="generator_unordered", pre_dispatch="n_jobs") as parallel:
-        yield make_jobs
+        try:
+            yield make_jobs
+        finally:
+            for process in list(_running):  # there are some only where something unforeseen ended the suite
+                process.kill()
 
 
 def _make_on_card(job: Job, free_cards: "SimpleQueue[str | None]") -> tuple[Job, Outcome]:
@@ -130,10 +134,11 @@ def run_in_process(job: Job, card: str | None = None, *, place: str) -> tuple[Jo
 def _outcome(job: Job, status: int | None) -> Outcome:
     if status == 0:
         return "done"
-    if status in (128 + signal.SIGINT, 128 + signal.SIGTERM) or (_stopping.is_set() and status != 1):
+    if status == 1:  # it has said itself what went wrong
+        return "failed"
+    if _stopping.is_set():
         return "interrupted"
-    if status != 1:  # with 1 it has said itself what went wrong
-        keep_failure(job, _describe_end(status))
+    keep_failure(job, _describe_end(status))
     return "failed"
 
 

@@ -17,7 +17,7 @@ from hf_vasso.suite.suite_file import SuiteFile, read_suite_file
 from hf_vasso.suite.work import LOG_FILE
 from hf_vasso.tasks.errors import user_errors
 
-__all__ = ["main"]
+__all__ = ["main", "run_suite"]
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -37,27 +37,58 @@ def main(arguments: Sequence[str]) -> int:
     given = _parse(arguments)
     with user_errors():
         suite = read_suite_file(Path(given.file))
+    if given.dry_run:
+        print(_listing(suite, given.fresh))
+        return 0
+    return run_suite(suite, workers=given.jobs, backend=given.backend, fresh=given.fresh)
+
+
+def run_suite(suite: SuiteFile, *, workers: int | None = None, backend: str | None = None, fresh: bool = False) -> int:
+    """
+    Make the trials and runs of a suite that are not made yet.
+
+    Args:
+        suite: What its file says.
+        workers: How many runs at a time; None for one per graphics card, on Ray as many as fit, else 1.
+        backend: "ray" for a Ray cluster, None for this machine.
+        fresh: Delete what an earlier suite wrote.
+
+    Returns:
+        The exit status: 0, or 1 when a run failed.
+
+    Raises:
+        UserError: One of its flags or its data cannot be used.
+        SystemExit: A signal stopped the suite; the status is 130 or 143.
+    """
+    with user_errors():
         cards = graphics_cards()
-        if cards:
-            os.environ["CUDA_VISIBLE_DEVICES"] = cards[0]  # each run sees one card, so the plan is made with one
-        if not given.dry_run:
-            start_server(suite.threads_per_run)  # now, so that it imports while the plan is made
-        trials, all_known = planned_trials(suite)
-        if not given.fresh:
-            check_trials(trials)
-        runs = grid_runs(suite, known_choices(suite))
-        if given.dry_run:
-            print(describe_suite([*trials, *runs], all_known, given.fresh))
-            return 0
-        workers = _workers(given, suite, cards)
-    if given.fresh:
+        # What makes the runs is started now, so that it is ready when the plan is.
+        workers = _workers_on_cluster(suite, workers) if backend == "ray" else _workers_here(suite, workers, cards)
+        trials, runs, _ = _plan(suite, cards, fresh)
+    if fresh:
         _delete(suite, runs)
     planned = [*trials, *runs]
-    if given.backend == "ray":  # a signal ends this process, and the cluster's workers and runs end with it
+    if backend == "ray":  # a signal ends this process, and the cluster's workers and runs end with it
         with runs_on_cluster(workers, suite.threads_per_run) as make_jobs:
             return Maker(suite, make_jobs, planned, received=[]).make_suite()
     with stop_on_signals() as received, runs_on_this_machine(workers, cards) as make_jobs:
         return Maker(suite, make_jobs, planned, received).make_suite()
+
+
+def _listing(suite: SuiteFile, fresh: bool) -> str:
+    with user_errors():
+        trials, runs, all_known = _plan(suite, graphics_cards(), fresh)
+        return describe_suite([*trials, *runs], all_known, fresh)
+
+
+def _plan(suite: SuiteFile, cards: Sequence[str], fresh: bool) -> tuple[list[Run], list[Run], bool]:
+    """The trials, the grid, and whether all trials are known."""
+    if cards:
+        os.environ["CUDA_VISIBLE_DEVICES"] = cards[0]  # each run sees one card, so the plan is made with one
+    trials, all_known = planned_trials(suite)
+    if not fresh:
+        check_trials(trials)
+    return trials, grid_runs(suite, known_choices(suite)), all_known
 
 
 def _parse(arguments: Sequence[str]) -> Namespace:
@@ -82,13 +113,16 @@ def _positive(text: str) -> int:
     return int(text)
 
 
-def _workers(given: Namespace, suite: SuiteFile, cards: Sequence[str]) -> int:
-    if given.backend != "ray":
-        return given.jobs or len(cards) or 1
+def _workers_here(suite: SuiteFile, wanted: int | None, cards: Sequence[str]) -> int:
+    start_server(suite.threads_per_run)
+    return wanted or len(cards) or 1
+
+
+def _workers_on_cluster(suite: SuiteFile, wanted: int | None) -> int:
     room = cluster_workers(suite.threads_per_run)
-    if given.jobs and given.jobs > room:
-        raise ValueError(f"the Ray cluster has room for {room} runs at a time, got --jobs {given.jobs}; ask for fewer")
-    return given.jobs or room
+    if wanted and wanted > room:
+        raise ValueError(f"the Ray cluster has room for {room} runs at a time, got --jobs {wanted}; ask for fewer")
+    return wanted or room
 
 
 def _delete(suite: SuiteFile, runs: Sequence[Run]) -> None:

@@ -163,7 +163,7 @@ def _no_choice(suite: SuiteFile, cell: Cell, grids: Sequence[Grid]) -> dict[str,
 def _asked(suite: SuiteFile, cell: Cell, grids: Sequence[Grid]) -> dict[str, Any]:
     """What the suite's file says about a cell."""
     flags = {**suite.defaults, **suite.tasks[cell.task], **suite.methods[cell.method]}
-    return json.loads(json.dumps({"flags": flags, "stages": list(grids)}))
+    return json.loads(json.dumps({"flags": flags, "stages": list(grids)}, default=str))
 
 
 def _read_choices(suite: SuiteFile) -> dict[Cell, dict[str, Any]]:

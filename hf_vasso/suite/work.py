@@ -1,6 +1,7 @@
 """One run of a suite in a process of its own: its output, its threads, its end, and what is kept when it fails."""
 
 import fcntl
+import gc
 import os
 import shlex
 import shutil
@@ -27,7 +28,7 @@ __all__ = ["LOG_FILE", "Job", "keep_failure", "work"]
 LOG_FILE = "log.txt"
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True)
 class Job:
     """
     What a process needs to know to make a run.
@@ -38,7 +39,7 @@ class Job:
         words: Its command line after `hf-vasso glue`.
         directory: The folder to which relative paths in it refer.
         threads: Threads with which it computes on the CPU.
-        values: Of a trial, flag to the value that is tried; None for a run of the grid.
+        tries: Of a trial, flag to the value that it tries; None for a run of the grid.
     """
 
     planned: PlannedRun
@@ -46,20 +47,22 @@ class Job:
     words: list[str]
     directory: Path
     threads: int
-    values: dict[str, Any] | None = None
+    tries: dict[str, Any] | None = None
 
 
 def work(job: Job, card: str | None, place: str) -> None:
     """
-    Make a run, as the only thing that this process does, and exit: with 0, with 1 after a failure that is written to
-    the run's folder, or with 130 or 143 when a signal interrupted it.
+    Make a run, as the only thing that this process does.
+
+    The process exits with 1 after a failure, which is written to the run's folder, and with 130 or 143 after a signal.
 
     Args:
         job: The run.
         card: What `CUDA_VISIBLE_DEVICES` is to be; None leaves it.
         place: Where this is, for the log.
     """
-    os.setsid()  # a Ctrl-C in the suite's terminal reaches the suite alone, which passes it on once
+    gc.freeze()  # what was imported before the fork is not searched for garbage again and again
+    os.setsid()  # so that it can be ended with all that it starts
     threading.Thread(target=_end_with_parent, daemon=True).start()
     os.chdir(job.directory)
     _write_output_to(job.folder / LOG_FILE)
@@ -103,11 +106,11 @@ def _make(job: Job) -> None:
         glue, training = parse_glue_arguments(job.words)
     record = run_glue(glue, training)
     output_dir = Path(str(training.output_dir))
-    if job.values is None:
+    if job.tries is None:
         for checkpoint in output_dir.glob("checkpoint-*"):  # its model is saved, and hundreds of them fill a disk
             shutil.rmtree(checkpoint)
     else:
-        write_trial(trial_result(record, job.values), job.folder)
+        write_trial(trial_result(record, job.tries), job.folder)
         shutil.rmtree(output_dir)
 
 
@@ -126,6 +129,5 @@ def _write_output_to(path: Path) -> None:
     fcntl.flock(file, fcntl.LOCK_EX)  # waits for the same run of another suite
     for stream in (sys.stdout, sys.stderr):
         os.dup2(file.fileno(), stream.fileno())
-    sys.stdout = open(
-        1, "w", encoding="utf-8", buffering=1, closefd=False
-    )  # by lines, so that little is lost when it is killed
+    # By lines, so that little is lost when the process is killed.
+    sys.stdout = open(1, "w", encoding="utf-8", buffering=1, closefd=False)

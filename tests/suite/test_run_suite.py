@@ -4,6 +4,7 @@ import json
 import os
 import shutil
 import signal
+import sys
 import threading
 import time
 from collections.abc import Callable
@@ -109,7 +110,9 @@ def test_a_repeated_suite_makes_nothing(finished, capsys, monkeypatch):
     monkeypatch.setattr(processes, "run_in_process", None)
     before = records(finished / "runs")
     assert main(["suite", str(finished / "suite.yaml")]) == 0
-    assert f"small: 4 of 4 runs are finished, in {finished / 'runs'}" in capsys.readouterr().out
+    shown = capsys.readouterr().out
+    assert shown.startswith("small: 12 of 12 trials and runs were finished before\n")
+    assert f"small: 4 of 4 runs are finished, in {finished / 'runs'}" in shown
     assert records(finished / "runs") == before
 
 
@@ -267,6 +270,12 @@ def test_mistakes_are_found_before_anything_starts(write_suite, runs, capsys, ke
     assert error.startswith(f"hf-vasso: {path}: ")
     assert words in error
     assert not runs.exists()
+
+
+def test_ray_that_is_not_installed(write_suite, capsys, monkeypatch):
+    monkeypatch.setitem(sys.modules, "ray", None)
+    assert main(["suite", str(write_suite()), "--backend", "ray"]) == 2
+    assert "--backend ray needs Ray; install it with `pip install 'hf_vasso[ray]'`" in capsys.readouterr().err
 
 
 def test_a_wrong_number_of_jobs(write_suite, capsys):

@@ -179,6 +179,21 @@ def test_a_choice_stands_though_its_trials_would_now_end_otherwise(suite):
     assert content["tasks"]["agreement"]["sam"]["chosen"] == {"learning_rate": 0.001, "rho": 0.2}
 
 
+def test_trials_that_failed_are_made_again_until_there_is_a_choice(suite):
+    file = suite(stages=STAGES[:1])
+
+    def stopped(values: dict[str, Any], seed: int) -> Outcome:
+        if values["learning_rate"] == 0.004:
+            raise KeyboardInterrupt
+        return None if values["learning_rate"] == 0.002 else peak(values, seed)
+
+    with pytest.raises(KeyboardInterrupt):
+        select(file, Made(stopped))
+    made = Made(peak)
+    assert select(file, made)[NONE]["chosen"] == {"learning_rate": 0.002}
+    assert [values["learning_rate"] for label, values in made.values if label == "none"] == [0.002, 0.004]
+
+
 def test_a_choice_for_something_else_is_made_anew(suite):
     select(suite(), Made(peak))
     wider = suite(stages=[STAGES[0], {"rho": [0.1, 0.2, 0.3]}])
