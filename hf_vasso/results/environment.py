@@ -8,7 +8,19 @@ from typing import Any
 
 __all__ = ["environment"]
 
-_PACKAGES = ("hf_vasso", "torch", "transformers", "accelerate", "datasets", "tokenizers", "numpy")
+_PACKAGES = (
+    "hf_vasso",
+    "torch",
+    "transformers",
+    "accelerate",
+    "datasets",
+    "tokenizers",
+    "peft",
+    "numpy",
+    "scipy",
+    "scikit-learn",
+    "torchmetrics",
+)
 
 
 def environment(device: str, threads: int) -> dict[str, Any]:
@@ -29,7 +41,7 @@ def environment(device: str, threads: int) -> dict[str, Any]:
             packages[name] = version(name)
         except PackageNotFoundError:  # run from a checkout that is not installed
             continue
-    return {"device": device, "threads": threads, "packages": packages, "commit": _commit()}
+    return {"device": device, "threads": threads, "packages": packages, "commit": _COMMIT}
 
 
 def _commit() -> str | None:
@@ -42,3 +54,7 @@ def _commit() -> str | None:
         return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
     except (OSError, subprocess.CalledProcessError):  # no git, or no commit yet
         return None
+
+
+# Of the code that is loaded now: by the end of a long run the checkout may be at another commit.
+_COMMIT = _commit()

@@ -170,7 +170,9 @@ class GlueArguments:
     lora_dropout: float = field(default=0.05, metadata={"help": "Dropout before the adapters, in [0, 1)."})
     lora_target_modules: list[str] | None = field(
         default=None,
-        metadata={"help": "Names of the modules that get adapters, such as query value; None asks PEFT."},
+        metadata={
+            "help": "Names of the modules that get adapters, such as query value; or all-linear; None asks PEFT."
+        },
     )
     task_label: str | None = field(
         default=None, metadata={"help": "What reports and folders call the task with its data; None is its name."}
@@ -207,8 +209,8 @@ class GlueArguments:
             raise ValueError("max_train_samples and max_train_samples_per_class limit the same; give one of them")
         if self.probe_hidden_size and self.use_peft:
             raise ValueError("a probe leaves the model frozen, so it has no use for adapters; leave --use_peft out")
-        if self.probe_hidden_size and self.model_name_or_path is None:
-            raise ValueError("a probe needs a pretrained model; pass --model_name_or_path")
+        if (self.probe_hidden_size or self.use_peft) and self.model_name_or_path is None:
+            raise ValueError("probes and adapters need a pretrained model; pass --model_name_or_path")
 
     @property
     def model(self) -> str:

@@ -21,7 +21,7 @@ from huggingface_hub import HfApi, constants
 from hf_vasso.spelling import unknown_name
 from hf_vasso.tasks.glue import Task
 
-__all__ = ["DataError", "TaskData", "fingerprint", "load_task", "task_features"]
+__all__ = ["DataError", "TaskData", "fingerprint", "joint_fingerprint", "load_task", "task_features"]
 
 _HUB_PATIENCE_SECONDS = 5.0
 
@@ -38,13 +38,12 @@ class TaskData:
     Args:
         splits: Split name to examples: the task's text columns, `label` and `idx`.
         source: The hub id, or "local files".
-        fingerprint: Equal for equal texts and labels, wherever they came from, in the loaded splits that are trained
-            or judged on; where there are none, in the test splits.
+        fingerprints: Split name to what is equal for equal texts and labels, wherever they came from.
     """
 
     splits: datasets.DatasetDict
     source: str
-    fingerprint: str
+    fingerprints: dict[str, str]
 
 
 def load_task(task: Task, data_dir: str | None = None, splits: Sequence[str] | None = None) -> TaskData:
@@ -71,8 +70,7 @@ def load_task(task: Task, data_dir: str | None = None, splits: Sequence[str] | N
         loaded, source = _load_from_hub(task, splits), str(task.hub_id)
     else:
         loaded, source = _load_from_files(task, Path(data_dir), splits), "local files"
-    decisive = {name: examples for name, examples in loaded.items() if name not in task.test_splits}
-    return TaskData(loaded, source, fingerprint(task, decisive or loaded))
+    return TaskData(loaded, source, {str(name): fingerprint(task, examples) for name, examples in loaded.items()})
 
 
 def task_features(task: Task) -> datasets.Features:
@@ -82,25 +80,39 @@ def task_features(task: Task) -> datasets.Features:
     return datasets.Features({**text, "label": label, "idx": datasets.Value("int32")})
 
 
-def fingerprint(task: Task, splits: Mapping[Any, datasets.Dataset]) -> str:
+def fingerprint(task: Task, examples: datasets.Dataset) -> str:
     """
-    Hash the texts and labels of some splits.
+    Hash the texts and labels of a split.
 
     `idx` is left out, so the same examples have one fingerprint from the hub and from files that do not number them.
 
     Args:
         task: The task to which the examples belong.
-        splits: Split name to examples.
+        examples: The split.
 
     Returns:
         16 hexadecimal digits.
     """
     digest = hashlib.sha256()
-    for name, examples in sorted(splits.items()):
-        digest.update(str(name).encode())
-        for batch in examples.select_columns([*task.columns, "label"]).iter(batch_size=1000):
-            digest.update(json.dumps(batch, sort_keys=True).encode())
+    for batch in examples.select_columns([*task.columns, "label"]).iter(batch_size=1000):
+        digest.update(json.dumps(batch, sort_keys=True).encode())
     return digest.hexdigest()[:16]
+
+
+def joint_fingerprint(task: Task, fingerprints: Mapping[str, str]) -> str:
+    """
+    The fingerprint of what a run was trained and judged on.
+
+    Args:
+        task: The task.
+        fingerprints: Split name to fingerprint. Test splits count only where there are no others.
+
+    Returns:
+        16 hexadecimal digits.
+    """
+    decisive = {name: value for name, value in fingerprints.items() if name not in task.test_splits}
+    content = json.dumps(decisive or dict(fingerprints), sort_keys=True)
+    return hashlib.sha256(content.encode()).hexdigest()[:16]
 
 
 # The hub

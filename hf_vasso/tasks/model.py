@@ -2,11 +2,9 @@
 
 import os
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 from peft import LoraConfig, PeftConfig, PeftModel, TaskType, get_peft_model
-from peft.utils import CONFIG_NAME as ADAPTER_CONFIG
 from transformers import (
     AutoConfig,
     AutoModelForSequenceClassification,
@@ -15,6 +13,7 @@ from transformers import (
     PreTrainedModel,
     PreTrainedTokenizerBase,
 )
+from transformers.utils.peft_utils import find_adapter_config_file
 
 from hf_vasso.tasks.arguments import GlueArguments
 from hf_vasso.tasks.glue import Task, get_task
@@ -22,6 +21,9 @@ from hf_vasso.tasks.labels import knows_labels, label_order
 from hf_vasso.tasks.probe import Probe, ProbeConfig
 
 __all__ = ["hub_options", "load_model", "load_tokenizer"]
+
+# The names under which PEFT saves a classifier's head by itself.
+_HEADS = ("classifier", "score")
 
 
 def load_model(glue: GlueArguments, task: Task) -> PreTrainedModel | PeftModel:
@@ -43,17 +45,23 @@ def load_model(glue: GlueArguments, task: Task) -> PreTrainedModel | PeftModel:
     """
     if glue.probe_hidden_size is not None:
         return _new_probe(glue, task, glue.probe_hidden_size)
-    adapters = glue.model if Path(glue.model, ADAPTER_CONFIG).is_file() else None
-    if adapters is not None:
-        base: Any = PeftConfig.from_pretrained(adapters).base_model_name_or_path
-        # The base model does not know the labels of a task that has no training examples; its adapters learnt them.
-        model = _load_whole_model(replace(glue, model_name_or_path=base), get_task(task.trained_on or task.name))
-        return PeftModel.from_pretrained(model, adapters, is_trainable=True)
-    model = _load_whole_model(glue, task)
-    return get_peft_model(model, _lora(glue)) if glue.use_peft else model
+    if find_adapter_config_file(glue.model, **_download_options(glue)) is not None:
+        return _load_adapters(glue, task)
+    model, new_modules = _load_whole_model(glue, task)
+    return get_peft_model(model, _lora(glue, new_modules)) if glue.use_peft else model
 
 
-def _load_whole_model(glue: GlueArguments, task: Task) -> PreTrainedModel:
+def _load_adapters(glue: GlueArguments, task: Task) -> PeftModel:
+    options = _download_options(glue)
+    base: Any = PeftConfig.from_pretrained(glue.model, **options).base_model_name_or_path
+    # The base model does not know the labels of a task that has no training examples; its adapters learnt them.
+    taught = get_task(task.trained_on or task.name)
+    model, _ = _load_whole_model(replace(glue, model_name_or_path=base, model_revision="main"), taught)
+    return PeftModel.from_pretrained(model, glue.model, is_trainable=True, **options)
+
+
+def _load_whole_model(glue: GlueArguments, task: Task) -> tuple[PreTrainedModel, list[str]]:
+    """The model, and which of its modules are new, that is not in what was loaded."""
     options = hub_options(glue)
     config = AutoConfig.from_pretrained(glue.config_name or glue.model, **options)
     if task.trained_on and not knows_labels(config, task):
@@ -64,11 +72,16 @@ def _load_whole_model(glue: GlueArguments, task: Task) -> PreTrainedModel:
         )
     _set_labels(config, task)
     if glue.model_name_or_path is None:
-        return AutoModelForSequenceClassification.from_config(config, trust_remote_code=glue.trust_remote_code)
+        return AutoModelForSequenceClassification.from_config(config, trust_remote_code=glue.trust_remote_code), []
     try:
-        return AutoModelForSequenceClassification.from_pretrained(
-            glue.model_name_or_path, config=config, ignore_mismatched_sizes=glue.ignore_mismatched_sizes, **options
+        model, loaded = AutoModelForSequenceClassification.from_pretrained(
+            glue.model_name_or_path,
+            config=config,
+            ignore_mismatched_sizes=glue.ignore_mismatched_sizes,
+            output_loading_info=True,
+            **options,
         )
+        return model, sorted({name.rpartition(".")[0] for name in loaded["missing_keys"]})
     except RuntimeError as error:
         if "mismatch" not in str(error):
             raise
@@ -90,13 +103,16 @@ def _new_probe(glue: GlueArguments, task: Task, hidden_size: int) -> Probe:
     return Probe(config)
 
 
-def _lora(glue: GlueArguments) -> LoraConfig:
+def _lora(glue: GlueArguments, new_modules: list[str]) -> LoraConfig:
+    modules: Any = glue.lora_target_modules
     return LoraConfig(
         task_type=TaskType.SEQ_CLS,
         r=glue.lora_r,
         lora_alpha=glue.lora_alpha,
         lora_dropout=glue.lora_dropout,
-        target_modules=glue.lora_target_modules,
+        target_modules="all-linear" if modules == ["all-linear"] else modules,
+        # What was drawn anew beside the head, such as a pooler, must be trained and saved like the head.
+        modules_to_save=[name for name in new_modules if name.split(".")[0] not in _HEADS],
     )
 
 
@@ -130,9 +146,8 @@ def _set_labels(config: PretrainedConfig, task: Task) -> None:
 
 def hub_options(glue: GlueArguments) -> dict[str, Any]:
     """What every `from_pretrained` of a run takes beside the name."""
-    return {
-        "cache_dir": glue.cache_dir,
-        "revision": glue.model_revision,
-        "token": glue.token,
-        "trust_remote_code": glue.trust_remote_code,
-    }
+    return {**_download_options(glue), "trust_remote_code": glue.trust_remote_code}
+
+
+def _download_options(glue: GlueArguments) -> dict[str, Any]:
+    return {"cache_dir": glue.cache_dir, "revision": glue.model_revision, "token": glue.token}

@@ -108,16 +108,17 @@ def model_card(record: Record, method: Method) -> ModelCard:
 
 def _card_data(record: Record, method: Method) -> ModelCardData:
     task = TASKS[record.task]
+    is_probe = record.arguments.get("probe_hidden_size") is not None  # its inputs are features, which no pipeline makes
     is_from_hub = record.arguments.get("model_name_or_path") is not None and "/" in record.model
     return ModelCardData(
         base_model=record.model if is_from_hub else None,  # of a folder the record keeps the last part of its path
         datasets=[task.hub_id] if task.hub_id else None,
         eval_results=_eval_results(record) or None,
         language="en",
-        library_name="peft" if record.arguments.get("use_peft") else "transformers",
+        library_name="hf_vasso" if is_probe else "peft" if record.arguments.get("use_peft") else "transformers",
         metrics=list(task.metrics),
         model_name="-".join([Path(record.model).name, record.task_label, record.label]),
-        pipeline_tag="text-classification",
+        pipeline_tag=None if is_probe else "text-classification",
         tags=[*method_tags(method), "generated_from_trainer"],
     )
 

@@ -8,6 +8,7 @@ from typing import Any
 import datasets
 import datasets.config
 import torch
+import transformers
 from datasets.fingerprint import Hasher
 from torch import Tensor, nn
 from transformers import (
@@ -102,6 +103,7 @@ def pooled_features(
     tokenizer: PreTrainedTokenizerBase,
     config: ProbeConfig,
     hub_options: Mapping[str, Any],
+    device: torch.device,
 ) -> dict[str, datasets.Dataset]:
     """
     Put each example through the frozen model once; the same inputs are read from the cache of `datasets` afterwards.
@@ -111,15 +113,17 @@ def pooled_features(
         tokenizer: It pads a batch.
         config: It names the model.
         hub_options: What `from_pretrained` takes beside the name and revision.
+        device: Where the model computes.
 
     Returns:
         Split name to "features", (input_size,), the mean of the last hidden states over the example's tokens, and
         "label" where there is one.
     """
-    backbone = AutoModel.from_pretrained(config.backbone, **{**hub_options, "revision": config.backbone_revision})
-    backbone.eval()
-    key = Hasher.hash([parameter.numpy().tobytes() for parameter in backbone.state_dict().values()])
-    embed = _Embed(backbone, tokenizer)
+    options = {**hub_options, "revision": config.backbone_revision, "dtype": torch.float32}
+    backbone = AutoModel.from_pretrained(config.backbone, **options).eval()
+    weights = [tensor.numpy().tobytes() for tensor in backbone.state_dict().values()]
+    key = Hasher.hash([type(backbone).__name__, backbone.config.to_json_string(), transformers.__version__, *weights])
+    embed = _Embed(backbone.to(device), tokenizer)
     return {name: _with_features(examples, embed, key) for name, examples in splits.items()}
 
 
@@ -130,10 +134,10 @@ class _Embed:
 
     @torch.no_grad()
     def __call__(self, batch: dict[str, list[Any]]) -> dict[str, Any]:
-        inputs = self.tokenizer.pad(batch, return_tensors="pt")
+        inputs = self.tokenizer.pad(batch, return_tensors="pt").to(self.backbone.device)
         states = self.backbone(**inputs).last_hidden_state
         mask = inputs["attention_mask"].unsqueeze(-1).to(states.dtype)
-        return {"features": ((states * mask).sum(1) / mask.sum(1)).numpy()}
+        return {"features": ((states * mask).sum(1) / mask.sum(1)).cpu().numpy()}
 
 
 def _with_features(examples: datasets.Dataset, embed: _Embed, backbone_key: str) -> datasets.Dataset:

@@ -19,14 +19,15 @@ __all__ = ["MODEL_CARD", "RunFolder"]
 MODEL_CARD = "README.md"
 
 _RUN_FILE = "run.json"
+_MODEL_FILES = ("adapter_*", "config.json", "model*.safetensors*", "pytorch_model*.bin*")
 
 
 class RunFolder:
     """
     A run's output folder.
 
-    `run.json` in it has the "arguments" with which the run began and, once it has trained, the record's entries about
-    that as "training".
+    `run.json` in it has the "arguments" with which the run began and, once it has trained, as "training" the record's
+    "entries" about that and the "fingerprints" of the splits that were loaded.
 
     Args:
         path: The folder, which need not exist.
@@ -88,6 +89,8 @@ class RunFolder:
                 shutil.rmtree(self.path / f"{PREFIX_CHECKPOINT_DIR}-{step}")
             self.clear_results()
             self._file.unlink()
+        for unfinished in self.path.glob(".*.json.*"):  # of a run that was killed while it wrote one
+            unfinished.unlink()
         if not self._file.exists():
             write_json(self._file, {"arguments": arguments, "training": None})
 
@@ -96,6 +99,12 @@ class RunFolder:
         results = [RESULT_FILE, MODEL_CARD, *(f"{stage}_results.json" for stage in ("train", "eval", "all"))]
         for path in (*(self.path / name for name in results), *self.prediction_files.values()):
             path.unlink(missing_ok=True)
+
+    def clear_model(self) -> None:
+        """Delete the model, which is about to be replaced by one that may be of another kind: adapters, or whole."""
+        for pattern in _MODEL_FILES:
+            for path in self.path.glob(pattern):
+                path.unlink()
 
     def checkpoint(self, named: str | None) -> str | None:
         """
@@ -134,12 +143,17 @@ class RunFolder:
 
     @property
     def training(self) -> dict[str, Any] | None:
-        """The record's entries about the training, None until it has ended and its model is saved."""
+        """What is known about the training, None until it has ended and its model is saved."""
         return self._read()["training"] if self._file.exists() else None
 
-    def keep_training(self, entries: dict[str, Any]) -> None:
-        """Note that the training has ended and its model is saved."""
-        write_json(self._file, {**self._read(), "training": entries})
+    def keep_training(self, training: dict[str, Any]) -> None:
+        """
+        Note that the training has ended and its model is saved.
+
+        Args:
+            training: The record's "entries" about it, and the "fingerprints" of the loaded splits.
+        """
+        write_json(self._file, {**self._read(), "training": training})
 
     @property
     def is_finished(self) -> bool:

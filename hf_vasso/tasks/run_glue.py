@@ -28,7 +28,7 @@ from hf_vasso.tasks.arguments import (
     with_base_names,
 )
 from hf_vasso.tasks.cost import NO_COST, TrainingClock, training_cost
-from hf_vasso.tasks.data import load_task
+from hf_vasso.tasks.data import joint_fingerprint, load_task
 from hf_vasso.tasks.encoding import encode
 from hf_vasso.tasks.errors import user_errors
 from hf_vasso.tasks.examples import select_examples, splits_to_load, validation_splits
@@ -102,19 +102,15 @@ def run_glue(glue: GlueArguments, training: VassoTrainingArguments) -> Record:
         folder.begin(binding_arguments(glue, training), glue.fresh)
     if run.trains:
         _train(run, folder)
-    evaluated = _NOT_EVALUATED
-    if record is not None and not run.trains:
-        evaluated = {name: getattr(record, name) for name in _NOT_EVALUATED}
-        glue = _with_limits_of(record, glue, training)
-    if training.do_eval:
-        evaluated = _evaluate(run)
-    elif evaluated["metrics"]:
-        _say(training, f"{folder.path}: not evaluated now; the metrics are those of an earlier command")
+    before = None if run.trains else record  # what an earlier command found out about the same model
+    if before is not None:
+        glue = _with_limits_of(before, glue, training)
+    evaluated = _evaluate(run, folder) if training.do_eval else _not_evaluated(run, folder, before)
     if training.do_predict:
         _predict(run, folder)
         _say(training, "\n".join(f"predictions: {path}" for path in folder.prediction_files.values()))
-    trained = folder.training or {"train_examples": 0, "data": run.data, "cost": NO_COST}
-    record = _record(glue, training, {**trained, **evaluated})
+    trained = folder.training or _NOT_TRAINED
+    record = _record(glue, training, {**trained["entries"], **evaluated})
     if training.process_index == 0:
         write_record(record, folder.path)
     run.trainer.record = record
@@ -124,7 +120,8 @@ def run_glue(glue: GlueArguments, training: VassoTrainingArguments) -> Record:
     return record
 
 
-# The entries of a record about its evaluation.
+# What `RunFolder.training` and the record's entries about an evaluation are where there was none.
+_NOT_TRAINED: dict[str, Any] = {"entries": {"train_examples": 0, "cost": NO_COST}, "fingerprints": {}}
 _NOT_EVALUATED: dict[str, Any] = {"metrics": {}, "eval_examples": 0, "collapsed": None}
 
 
@@ -137,7 +134,8 @@ class _Run:
     splits: dict[str, Any]  # the Trainer takes a datasets.Dataset, though its annotations ask for torch's
     validation_splits: tuple[str, ...]
     order: list[int]
-    data: dict[str, str]
+    source: str
+    fingerprints: dict[str, str]
     trains: bool
 
 
@@ -194,7 +192,7 @@ def _load(glue: GlueArguments, training: VassoTrainingArguments, task: Task, fol
     with training.main_process_first(desc="tokenising"):
         splits = encode(examples, task, tokenizer, glue, order)
         if isinstance(model.config, ProbeConfig):
-            splits = pooled_features(splits, tokenizer, model.config, hub_options(glue))
+            splits = pooled_features(splits, tokenizer, model.config, hub_options(glue), training.device)
     trainer = GlueTrainer(
         model=model,
         args=training,
@@ -205,9 +203,7 @@ def _load(glue: GlueArguments, training: VassoTrainingArguments, task: Task, fol
         compute_metrics=ordered_metrics(task, order),
     )
     judged_on = validation_splits(task, glue)
-    return _Run(
-        task, trainer, splits, judged_on, order, {"source": data.source, "fingerprint": data.fingerprint}, trains
-    )
+    return _Run(task, trainer, splits, judged_on, order, data.source, data.fingerprints, trains)
 
 
 def _train(run: _Run, folder: RunFolder) -> None:
@@ -231,23 +227,32 @@ def _train(run: _Run, folder: RunFolder) -> None:
         metrics = trainer.train(resume_from_checkpoint=checkpoint).metrics
         step, last_step = trainer.state.global_step, trainer.state.max_steps
         if stop.received is None or step == last_step:
+            if training.process_index == 0:
+                folder.clear_model()
             trainer.save_model()
             trainer.save_metrics("train", metrics)
             if training.process_index == 0:
-                folder.keep_training(
-                    {
-                        "train_examples": len(run.splits["train"]),
-                        "data": run.data,
-                        "cost": training_cost(trainer, clock),
-                        "history": _history(trainer.state.log_history),
-                    }
-                )
+                entries = {
+                    "train_examples": len(run.splits["train"]),
+                    "cost": training_cost(trainer, clock),
+                    "history": _history(trainer.state.log_history),
+                }
+                folder.keep_training({"entries": entries, "fingerprints": run.fingerprints})
     if stop.received is not None:
         _say(training, f"{folder.path}: interrupted after step {step}; repeat the command to continue")
         raise SystemExit(128 + stop.received)
 
 
-def _evaluate(run: _Run) -> dict[str, Any]:
+def _not_evaluated(run: _Run, folder: RunFolder, before: Record | None) -> dict[str, Any]:
+    """The record's entries about an evaluation by an earlier command, or about none."""
+    if before is None:
+        return {**_NOT_EVALUATED, "data": _data(run, folder)}
+    if before.metrics:
+        _say(run.trainer.args, f"{folder.path}: not evaluated now; the metrics are those of an earlier command")
+    return {name: getattr(before, name) for name in (*_NOT_EVALUATED, "data")}
+
+
+def _evaluate(run: _Run, folder: RunFolder) -> dict[str, Any]:
     """The record's entries about the evaluation; metrics of the first split stand under their bare names."""
     metrics, results = {}, {}
     for split in run.validation_splits:
@@ -260,7 +265,14 @@ def _evaluate(run: _Run) -> dict[str, Any]:
         "metrics": metrics,
         "eval_examples": len(run.splits[run.validation_splits[0]]),
         "collapsed": bool(results["eval_collapsed"]),
+        "data": _data(run, folder),
     }
+
+
+def _data(run: _Run, folder: RunFolder) -> dict[str, str]:
+    """The record's entry about the data: what the run was trained on, perhaps earlier, and is judged on."""
+    fingerprints = {**(folder.training or _NOT_TRAINED)["fingerprints"], **run.fingerprints}
+    return {"source": run.source, "fingerprint": joint_fingerprint(run.task, fingerprints)}
 
 
 def _history(logs: Sequence[dict[str, Any]]) -> dict[str, list[float | None]]:

@@ -24,7 +24,7 @@ ROWS = [
 ]
 
 # Pinned, because result files of different versions are compared by it.
-FINGERPRINT = "bf5b4f76680c50fd"
+FINGERPRINT = "08484ca9222ff789"
 
 
 def write_jsonl(path, rows):
@@ -76,7 +76,7 @@ def test_every_format_gives_the_same_examples(folder, suffix):
     assert loaded.splits["train"].features == data.task_features(RTE)
     assert loaded.splits["train"].features["label"].names == ["entailment", "not_entailment"]
     assert loaded.source == "local files"
-    assert loaded.fingerprint == FINGERPRINT
+    assert loaded.fingerprints == {"train": FINGERPRINT}
 
 
 @pytest.mark.parametrize("suffix", WRITERS)
@@ -85,24 +85,23 @@ def test_label_names_missing_idx_and_other_columns(folder, suffix):
     WRITERS[suffix](folder / f"train.{suffix}", [{k: v for k, v in row.items() if k != "idx"} for row in rows])
     loaded = load(folder)
     assert loaded.splits["train"].to_list() == [{**row, "idx": number} for number, row in enumerate(ROWS)]
-    assert loaded.fingerprint == FINGERPRINT
+    assert loaded.fingerprints == {"train": FINGERPRINT}
 
 
-def test_fingerprint_follows_texts_labels_and_splits(folder):
-    write_jsonl(folder / "train.jsonl", ROWS)
-    write_jsonl(folder / "validation.jsonl", ROWS)
-    first, second = load(folder).fingerprint, load(folder, split="validation").fingerprint
-    changed = [{**ROWS[0], "label": 0}, ROWS[1]]
-    write_jsonl(folder / "train.jsonl", changed)
-    assert len({first, second, load(folder).fingerprint}) == 3
+def test_fingerprint_follows_texts_and_labels(folder):
+    found = set()
+    for change in ({}, {"label": 0}, {"sentence1": "another"}):
+        write_jsonl(folder / "train.jsonl", [{**ROWS[0], **change}, ROWS[1]])
+        found.add(load(folder).fingerprints["train"])
+    assert len(found) == 3
 
 
-def test_what_is_predicted_beside_is_not_in_the_fingerprint(folder):
-    write_jsonl(folder / "train.jsonl", ROWS)
-    write_jsonl(folder / "test.jsonl", [{**row, "label": -1} for row in ROWS])
-    both = data.load_task(RTE, str(folder.parent), ["train", "test"]).fingerprint
-    assert both == FINGERPRINT
-    assert load(folder, split="test").fingerprint != FINGERPRINT
+def test_joint_fingerprint_follows_what_is_trained_and_judged_on():
+    both = {"train": "a", "validation": "b"}
+    found = [data.joint_fingerprint(RTE, fingerprints) for fingerprints in (both, {"train": "b", "validation": "a"})]
+    assert found[0] != found[1]
+    assert data.joint_fingerprint(RTE, {"validation": "b", "train": "a", "test": "c"}) == found[0]
+    assert data.joint_fingerprint(RTE, {"test": "c"}) != data.joint_fingerprint(RTE, {"test": "d"})
 
 
 def test_csv_from_a_spreadsheet(folder):
@@ -323,7 +322,7 @@ def test_hub_data_keep_the_asked_splits(online, offline):
     loaded = load_task(RTE, splits=["train"])
     assert asked == ([] if offline else [(HUB_ID, 5.0)])
     assert loaded.splits["train"].to_list() == ROWS
-    assert (list(loaded.splits), loaded.source, loaded.fingerprint) == (["train"], HUB_ID, FINGERPRINT)
+    assert (list(loaded.splits), loaded.source, loaded.fingerprints) == (["train"], HUB_ID, {"train": FINGERPRINT})
 
 
 def test_task_that_is_not_on_the_hub():

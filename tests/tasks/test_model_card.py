@@ -247,3 +247,10 @@ def test_names_are_data():
     assert "<script>" not in card.text
     assert "{{ card\\_data }}" in card.text
     assert [line for line in card.text.splitlines() if line.startswith("---")] == []
+
+
+def test_no_pipeline_is_promised_for_a_probe():
+    data = model_card(replace(RECORD, arguments={**RECORD.arguments, "probe_hidden_size": 4}), get_method("sam")).data
+    assert (data.library_name, data.pipeline_tag) == ("hf_vasso", None)
+    data = model_card(RECORD, get_method("sam")).data
+    assert (data.library_name, data.pipeline_tag) == ("transformers", "text-classification")

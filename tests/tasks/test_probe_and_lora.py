@@ -7,7 +7,7 @@ import datasets.config
 import pytest
 import torch
 from safetensors.torch import load_file
-from transformers import AutoModel, AutoModelForSequenceClassification, AutoTokenizer
+from transformers import AutoModel, AutoModelForMaskedLM, AutoModelForSequenceClassification, AutoTokenizer
 
 from hf_vasso.cli import main
 from hf_vasso.engine import SharpnessAwareStep
@@ -30,6 +30,7 @@ def folder(tmp_path) -> Path:
     return tmp_path / "run"
 
 
+CPU = torch.device("cpu")
 PROBE = ["--probe_hidden_size", "5"]
 LORA = "--use_peft --lora_r 2 --lora_alpha 4 --lora_target_modules query value".split()
 
@@ -39,12 +40,30 @@ def test_features_are_the_mean_over_an_examples_own_tokens(flags, tiny_bert):
     texts = ["the keys seem famous", "the narrow mirrors beside the keys seem famous"]
     encoded = datasets.Dataset.from_dict({**tokenizer(texts), "label": [1, 0]})
     config = ProbeConfig(backbone=str(tiny_bert))
-    examples = pooled_features({"train": encoded}, tokenizer, config, {})["train"]
+    examples = pooled_features({"train": encoded}, tokenizer, config, {}, CPU)["train"]
     for text, features in zip(texts, examples["features"], strict=True):
         with torch.no_grad():
             states = model(**tokenizer(text, return_tensors="pt")).last_hidden_state
         torch.testing.assert_close(features, states[0].mean(0))
     assert examples["label"][:].tolist() == [1, 0]
+
+
+def test_features_of_another_model_are_others(flags, tiny_bert, tmp_path):
+    """Equal weights, but another activation; and weights in half precision."""
+    tokenizer, model = AutoTokenizer.from_pretrained(tiny_bert), AutoModel.from_pretrained(tiny_bert)
+    encoded = datasets.Dataset.from_dict(tokenizer(["the keys seem famous"]))
+
+    def features(name):
+        model.save_pretrained(tmp_path / name)
+        config = ProbeConfig(backbone=str(tmp_path / name))
+        return pooled_features({"train": encoded}, tokenizer, config, {}, CPU)["train"]["features"][:]
+
+    as_it_was = features("as-it-was")
+    model.config.hidden_act = "relu"
+    assert not torch.equal(features("relu"), as_it_was)
+    model.config.hidden_act = "gelu"
+    model.to(torch.bfloat16)
+    torch.testing.assert_close(features("bfloat16"), as_it_was, atol=0.05, rtol=0.05)
 
 
 def test_features_are_computed_once(flags, folder, tmp_path, monkeypatch):
@@ -94,6 +113,31 @@ def test_only_adapters_and_head_are_trained_and_saved_and_predict_later(flags, f
     assert len((folder / "predictions_test.tsv").read_text().splitlines()) == 6
     (folder / "result.json").unlink()
     assert main([*flags, *LORA]) == 0
+    assert read_record(folder / "result.json").metrics == record.metrics
+
+
+def test_what_is_drawn_anew_beside_the_head_is_saved_with_the_adapters(flags, folder, tiny_bert, tmp_path):
+    encoder = AutoModelForMaskedLM.from_pretrained(tiny_bert)  # it has no pooler
+    encoder.save_pretrained(tmp_path / "no-pooler")
+    AutoTokenizer.from_pretrained(tiny_bert).save_pretrained(tmp_path / "no-pooler")
+    assert main([*flags, *LORA, "--model_name_or_path", f"{tmp_path}/no-pooler"]) == 0
+    saved = load_file(folder / "adapter_model.safetensors")
+    assert any("pooler.dense" in name for name in saved)
+
+
+def test_all_linear_layers_can_have_adapters(flags, folder):
+    assert main([*flags, *LORA, "--lora_target_modules", "all-linear"]) == 0
+    names = load_file(folder / "adapter_model.safetensors").keys()
+    assert {name.split(".")[-3] for name in names if "lora" in name} >= {"query", "key", "value", "dense"}
+
+
+def test_starting_over_without_adapters_leaves_none(flags, folder):
+    assert main([*flags, *LORA]) == 0
+    assert main([*flags, "--fresh"]) == 0
+    record = read_record(folder / "result.json")
+    assert not list(folder.glob("adapter_*"))
+    (folder / "result.json").unlink()
+    assert main(flags) == 0
     assert read_record(folder / "result.json").metrics == record.metrics
 
 

@@ -240,10 +240,20 @@ def test_what_is_asked_for_later_is_done_with_the_trained_model(flags, folder):
     assert (folder / "predictions_test.tsv").exists()
     assert main(flags) == 0
     record = read_record(folder / "result.json")
-    assert (record.cost, record.train_examples, record.data) == (trained.cost, 24, trained.data)
+    assert (record.cost, record.train_examples) == (trained.cost, 24)
     assert record.metrics.keys() == {"accuracy", "loss", "expected_calibration_error"}
     assert main([*flags, "--output_dir", f"{folder}-straight"]) == 0
-    assert record.metrics == read_record(Path(f"{folder}-straight") / "result.json").metrics
+    straight = read_record(Path(f"{folder}-straight") / "result.json")
+    assert (record.metrics, record.data) == (straight.metrics, straight.data)
+    assert main([*flags, "--do_predict"]) == 0
+    assert read_record(folder / "result.json").data == straight.data
+
+
+def test_what_a_killed_run_was_writing_is_deleted_when_it_goes_on(flags, folder):
+    folder.mkdir()
+    (folder / ".result.json.x7").write_text("{")
+    assert main(flags) == 0
+    assert not list(folder.glob(".*"))
 
 
 def test_limits_of_evaluation_and_prediction_are_free_and_what_they_change_is_done_again(flags, folder, capsys):
