@@ -108,7 +108,7 @@ def model_card(record: Record, method: Method) -> ModelCard:
 
 def _card_data(record: Record, method: Method) -> ModelCardData:
     task = TASKS[record.task]
-    is_probe = record.arguments.get("probe_hidden_size") is not None  # its inputs are features, which no pipeline makes
+    is_probe = record.arguments.get("probe_hidden_size") is not None  # no pipeline makes its features
     is_from_hub = record.arguments.get("model_name_or_path") is not None and "/" in record.model
     return ModelCardData(
         base_model=record.model if is_from_hub else None,  # of a folder the record keeps the last part of its path
