@@ -5,7 +5,6 @@ import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -20,10 +19,8 @@ from hf_vasso.tasks.arguments import (
     result_arguments,
     with_base_names,
 )
-from hf_vasso.tasks.data import load_task
-from hf_vasso.tasks.examples import count_train_examples
 from hf_vasso.tasks.glue import get_task
-from hf_vasso.tasks.plan import training_size
+from hf_vasso.tasks.plan import plan_training
 from hf_vasso.tasks.recipes import flag_words
 from hf_vasso.tasks.run_folder import RunFolder
 from hf_vasso.training.arguments import VassoTrainingArguments
@@ -192,14 +189,14 @@ def _run(
     with _naming(suite, cell):
         words = flag_words(flags, suite.path)
         glue, training = parse_glue_arguments(words)
-        steps, passes = _size(glue, training)
+        size = plan_training(glue, training)
     model = base_name(glue.model)
     place = Path(cell.task, Path(model).name, cell.method, name)
     place, run = (place, "") if tries is None else (TRIALS_FOLDER / place, "run")
     planned = PlannedRun(cell.task, model, cell.method, training.seed, place.as_posix())
     folder, output_dir = suite.output_dir / place, suite.output_dir / place / run
     words += ["--output_dir", str(output_dir)]
-    return Run(planned, folder, output_dir, words, glue, training, steps, passes, tries)
+    return Run(planned, folder, output_dir, words, glue, training, size.steps, size.passes, tries)
 
 
 @contextmanager
@@ -227,20 +224,3 @@ def _is_done(run: Run) -> bool:
     same = all(record.arguments[name] == value for name, value in asked.items() if name in record.arguments)
     predicted = not run.training.do_predict or all(path.exists() for path in folder.prediction_files.values())
     return same and predicted
-
-
-def _size(glue: GlueArguments, training: VassoTrainingArguments) -> tuple[int, int]:
-    """Steps and passes."""
-    labels, examples = _train_labels(glue.task_name, glue.data_dir)
-    size = training_size(count_train_examples(labels, examples, get_task(glue.task_name), glue), training)
-    return size.steps, size.micro_batches * (2 if training.build_method().schedule.perturbs else 1)
-
-
-@cache
-def _train_labels(task_name: str, data_dir: str | None) -> tuple[list[Any] | None, int]:
-    """The labels of a task's training split, where they are at hand, and its size."""
-    task = get_task(task_name)
-    if data_dir is None and "train" in task.split_sizes:
-        return None, task.split_sizes["train"]
-    labels = load_task(task, data_dir, ["train"]).splits["train"]["label"]
-    return list(labels), len(labels)

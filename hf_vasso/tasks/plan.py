@@ -2,16 +2,18 @@
 
 import math
 from dataclasses import dataclass
+from functools import cache
+from typing import Any
 
 from hf_vasso.results.record import describe_method
 from hf_vasso.tasks.arguments import GlueArguments
 from hf_vasso.tasks.data import load_task
 from hf_vasso.tasks.examples import count_train_examples
-from hf_vasso.tasks.glue import Task
+from hf_vasso.tasks.glue import Task, get_task
 from hf_vasso.tasks.run_folder import RunFolder
 from hf_vasso.training.arguments import VassoTrainingArguments
 
-__all__ = ["TrainingSize", "describe_plan", "training_size"]
+__all__ = ["PlannedTraining", "TrainingSize", "describe_plan", "plan_training", "training_size"]
 
 
 @dataclass(frozen=True)
@@ -48,6 +50,43 @@ def training_size(examples: int, training: VassoTrainingArguments) -> TrainingSi
     return TrainingSize(steps, epochs * batches_per_epoch + batches_left)
 
 
+@dataclass(frozen=True)
+class PlannedTraining:
+    """
+    What a training will spend.
+
+    Args:
+        examples: Training examples.
+        steps: Optimizer steps.
+        passes: Forward passes, and as many backward: micro-batches of each process.
+    """
+
+    examples: int
+    steps: int
+    passes: int
+
+
+def plan_training(glue: GlueArguments, training: VassoTrainingArguments) -> PlannedTraining:
+    """
+    Work out what a training will spend.
+
+    Args:
+        glue: Task and data; without `data_dir` the task's official sizes are used.
+        training: Method and training.
+
+    Returns:
+        The counts.
+
+    Raises:
+        DataError: The files in `data_dir` cannot be used, or the task has no official size.
+    """
+    labels, available = _train_labels(glue.task_name, glue.data_dir)
+    examples = count_train_examples(labels, available, get_task(glue.task_name), glue)
+    size = training_size(examples, training)
+    passes_per_batch = 2 if training.build_method().schedule.perturbs else 1
+    return PlannedTraining(examples, size.steps, size.micro_batches * passes_per_batch)
+
+
 def describe_plan(glue: GlueArguments, training: VassoTrainingArguments, task: Task, folder: RunFolder) -> str:
     """
     Describe a run before it is made.
@@ -74,24 +113,25 @@ def describe_plan(glue: GlueArguments, training: VassoTrainingArguments, task: T
         "stages": ", ".join(stage for stage in ("train", "eval", "predict") if getattr(training, f"do_{stage}")),
     }
     if training.do_train:
-        examples = _train_examples(glue, task)
-        size = training_size(examples, training)
-        passes = size.micro_batches * (2 if method.schedule.perturbs else 1)
+        planned = plan_training(glue, training)
         facts |= {
-            "training examples": examples,
-            "steps": size.steps,
-            "passes": f"{passes} forward and {passes} backward (micro-batches, per process)",
+            "training examples": planned.examples,
+            "steps": planned.steps,
+            "passes": f"{planned.passes} forward and {planned.passes} backward (micro-batches, per process)",
         }
     facts |= {"output folder": training.output_dir, "state": "starts over" if glue.fresh else _state(folder, training)}
     width = max(len(name) for name in facts)
     return "\n".join(f"{name:<{width}}  {value}" for name, value in facts.items())
 
 
-def _train_examples(glue: GlueArguments, task: Task) -> int:
-    if glue.data_dir is None and "train" in task.split_sizes:
-        return count_train_examples(None, task.split_sizes["train"], task, glue)
-    labels = load_task(task, glue.data_dir, ["train"]).splits["train"]["label"]
-    return count_train_examples(labels, len(labels), task, glue)
+@cache
+def _train_labels(task_name: str, data_dir: str | None) -> tuple[list[Any] | None, int]:
+    """The labels of a task's training split, None where they are not at hand, and its size."""
+    task = get_task(task_name)
+    if data_dir is None and "train" in task.split_sizes:
+        return None, task.split_sizes["train"]
+    labels = load_task(task, data_dir, ["train"]).splits["train"]["label"][:]
+    return labels, len(labels)
 
 
 def _state(folder: RunFolder, training: VassoTrainingArguments) -> str:
