@@ -78,12 +78,14 @@ def read_entries(path: Path, kind: type, schema: int, rules: Mapping[str, Rule])
         raise RecordError(
             path,
             f"this version reads schema {schema}, got {reprlib.repr(content.get('schema'))}; "
-            "read it with the version of hf_vasso that wrote it, or repeat the run",
+            f"read it with the version of hf_vasso that wrote it, or repeat the run with --fresh",
         )
     _check_keys(path, content, kind)
     for key, rule in rules.items():
         if key in content and not rule.holds(content[key]):
-            raise RecordError(path, f"{key} must be {rule.words}, got {reprlib.repr(content[key])}; repeat the run")
+            raise RecordError(
+                path, f"{key} must be {rule.words}, got {reprlib.repr(content[key])}; repeat the run with --fresh"
+            )
     return content
 
 
@@ -136,7 +138,9 @@ def _read_object(path: Path) -> dict[str, Any]:
     except (ValueError, RecursionError) as error:
         raise RecordError(path, f"not a JSON file ({error}); delete it and repeat the run") from error
     if not isinstance(content, dict):
-        raise RecordError(path, f"a record is a JSON object, got {type(content).__name__}; repeat the run")
+        raise RecordError(
+            path, f"a record is a JSON object, got {type(content).__name__}; repeat the run with --fresh"
+        )
     return content
 
 
@@ -147,11 +151,13 @@ def _check_keys(path: Path, content: dict[str, Any], kind: type) -> None:
             raise RecordError(path, unknown_name("key", key[:_MAX_NAME], known))
     for key, entry in known.items():
         if key not in content and entry.default is MISSING and entry.default_factory is MISSING:
-            raise RecordError(path, f"the key {key!r} is missing; repeat the run")
+            raise RecordError(path, f"the key {key!r} is missing; repeat the run with --fresh")
         types = _types(entry.type)
         if key in content and type(content[key]) not in types:
             names = " or ".join(known_type.__name__ for known_type in types)
-            raise RecordError(path, f"{key} must be of type {names}, got {reprlib.repr(content[key])}; repeat the run")
+            raise RecordError(
+                path, f"{key} must be of type {names}, got {reprlib.repr(content[key])}; repeat the run with --fresh"
+            )
 
 
 def _types(annotation: Any) -> tuple[type, ...]:

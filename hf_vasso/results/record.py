@@ -33,6 +33,7 @@ __all__ = [
 
 RESULT_FILE = "result.json"
 SCHEMA = 2
+_MOST_ROWS = 1000
 
 _OPTIMIZERS = {"adamw": "AdamW", "adafactor": "Adafactor", "adagrad": "Adagrad", "sgd": "SGD", "rmsprop": "RMSprop"}
 
@@ -66,7 +67,8 @@ class Record:
         collapsed: Whether the model gives one answer for all examples of the (first) validation split, or none that is
             a number; None where it was not evaluated.
         history: What was logged along the training, as columns of equal length: "step" and those of "loss" and
-            "sharpness/gap" that there are, None where a step has no value.
+            "sharpness/gap" that there are, None where a step has no value. The file keeps at most 1,000 of the steps,
+            evenly spaced, the last one among them.
         status: "finished".
         schema: Version of this layout.
     """
@@ -133,7 +135,7 @@ def describe_method(label: str, numbers: Mapping[str, float], optimizer: str) ->
 
 def write_record(record: Record, folder: Path) -> None:
     """
-    Write `result.json` atomically. A metric or logged value that is not finite becomes null.
+    Write `result.json` atomically. A metric or logged value that is not finite becomes null, and a long history thin.
 
     Args:
         record: What to write.
@@ -141,7 +143,7 @@ def write_record(record: Record, folder: Path) -> None:
     """
     content = asdict(record)
     content["metrics"] = {name: finite_or_none(value) for name, value in record.metrics.items()}
-    content["history"] = _finite_columns(record.history)
+    content["history"] = _finite_columns(_thinned(record.history))
     write_json(folder / RESULT_FILE, {"schema": content.pop("schema"), **content})
 
 
@@ -160,7 +162,7 @@ def read_record(path: Path) -> Record:
     """
     content = read_entries(path, Record, SCHEMA, _RULES)
     if content["directions"].keys() != content["metrics"].keys():
-        raise RecordError(path, "directions must name the same metrics as metrics does; repeat the run")
+        raise RecordError(path, "directions must name the same metrics as metrics does; repeat the run with --fresh")
     content["metrics"] = {name: _number_or_nan(value) for name, value in content["metrics"].items()}
     content["history"] = _finite_columns(content.get("history", {}))
     return Record(**content)
@@ -169,6 +171,15 @@ def read_record(path: Path) -> Record:
 def _number_or_nan(value: float | None) -> float:
     finite = finite_or_none(value)
     return math.nan if finite is None else float(finite)
+
+
+def _thinned(history: dict[str, list[float | None]]) -> dict[str, list[float | None]]:
+    """Whatever is logged, the file stays far below the size that is read."""
+    last = max(map(len, history.values()), default=0) - 1
+    if last < _MOST_ROWS:
+        return history
+    kept = [round(number * last / (_MOST_ROWS - 1)) for number in range(_MOST_ROWS)]
+    return {name: [column[row] for row in kept] for name, column in history.items()}
 
 
 def _finite_columns(history: dict[str, list[float | None]]) -> dict[str, list[float | None]]:

@@ -1,11 +1,12 @@
 """What a suite set out to do: `suite.json` in its output folder, which tells reports of contrasts and missing runs."""
 
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from hf_vasso.results.files import write_json
-from hf_vasso.results.reading import NAME, SEED, TEXT, Rule, is_dict_of, read_entries
+from hf_vasso.results.reading import COUNT, NAME, SEED, TEXT, Rule, is_dict_of, is_number, read_entries
 
 __all__ = ["SUITE_FILE", "PlannedRun", "SuitePlan", "read_suite_plan", "write_suite_plan"]
 
@@ -44,7 +45,9 @@ class SuitePlan:
             the suite's file names none.
         runs: All runs of the grid.
         selection: Task label to method label to what was chosen on held-out training examples: "chosen" (flag to
-            value), "trials" (how many), "metric", "holdout_samples" and "seeds". Empty without a selection.
+            value), "trials" (how many), "metric", "holdout_samples", "seeds", "notes" (where the choice is an end of
+            its grid), "score" on the held-out examples and "runner_up_score" (the nearest of the other values; None
+            where there is none). Empty without a selection. Earlier versions wrote neither notes nor scores.
         schema: Version of this layout.
     """
 
@@ -98,16 +101,31 @@ def _is_contrast(pair: Any) -> bool:
 
 
 def _is_choice(choice: Any) -> bool:
-    """What was chosen is printed flag by flag; the rest of a choice is printed as it is."""
-    return isinstance(choice, dict) and is_dict_of(choice.get("chosen"), lambda value: True)
+    return (
+        isinstance(choice, dict)
+        and is_dict_of(choice.get("chosen"), lambda value: True)
+        and all(holds(choice[name]) for name, holds in _OF_CHOICE.items() if name in choice)
+    )
 
+
+def _is_score(value: Any) -> bool:
+    return value is None or is_number(value)
+
+
+# What sentences and numbers are made of; the rest of a choice is printed as it is.
+_OF_CHOICE: dict[str, Callable[[Any], bool]] = {
+    "holdout_samples": lambda value: COUNT.holds(value) and value > 0,
+    "notes": lambda notes: isinstance(notes, list) and all(map(NAME.holds, notes)),
+    "score": _is_score,
+    "runner_up_score": _is_score,
+}
 
 _RULES = {
     "name": NAME,
     "contrasts": Rule("pairs of method labels", lambda pairs: all(map(_is_contrast, pairs))),
     "runs": Rule("objects of task_label, model, label, seed and folder", lambda runs: all(map(_is_planned_run, runs))),
     "selection": Rule(
-        'task label to method label to an object with "chosen"',
+        'task label to method label to an object with "chosen", and with "notes" and scores if any',
         lambda tasks: is_dict_of(tasks, lambda methods: is_dict_of(methods, _is_choice)),
     ),
 }

@@ -56,7 +56,8 @@ def markdown_table(rows: Sequence[Row]) -> str:
 
     Args:
         rows: Column name to cell, at least one row. All rows have the columns of the first one, in its order. A cell
-            may hold Markdown; what would end it or begin HTML is escaped.
+            may hold Markdown, such as a link: what is to be text alone is escaped before, by `escape_markdown`. Only
+            what would end the cell or begin HTML is escaped here.
 
     Returns:
         The table without a final newline.

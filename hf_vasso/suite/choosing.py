@@ -8,7 +8,7 @@ from hf_vasso.suite.grids import Grid, at_edge
 from hf_vasso.suite.planning import Run
 from hf_vasso.suite.trials import TrialResult, read_trial
 
-__all__ = ["best_values", "with_stage"]
+__all__ = ["best_values", "leading_scores", "with_stage"]
 
 Values = dict[str, Any]
 
@@ -52,6 +52,30 @@ def with_stage(choice: Mapping[str, Any], grid: Grid, trials: Sequence[Run]) -> 
         "notes": [*choice["notes"], *(at_edge(grid, best) if best else [])],
         "scores": [*choice["scores"], *scores],
     }
+
+
+def leading_scores(choice: Mapping[str, Any]) -> dict[str, float | None]:
+    """
+    How far a choice was ahead of the next one.
+
+    Args:
+        choice: A choice after its last stage.
+
+    Returns:
+        "score": that of the chosen values; "runner_up_score": the nearest of the other values of that stage. None
+        where there is none.
+
+    Example:
+        >>> scores = [{"values": {"rho": rho}, "score": score} for rho, score in ((0.1, 0.7), (0.2, 0.9), (0.4, 0.8))]
+        >>> leading_scores({"chosen": {"rho": 0.2}, "scores": scores})
+        {'score': 0.9, 'runner_up_score': 0.8}
+    """
+    chosen = choice["chosen"] or {}
+    stage = [entry for entry in choice["scores"] if entry["values"].keys() == chosen.keys()]
+    score = next((entry["score"] for entry in stage if entry["values"] == chosen), None)
+    others = [entry["score"] for entry in stage if entry["values"] != chosen and entry["score"] is not None]
+    # None of them is better, whichever direction that is.
+    return {"score": score, "runner_up_score": min(others, key=lambda other: abs(other - score), default=None)}
 
 
 def _score_entry(values: Values, results: Sequence[TrialResult | None]) -> dict[str, Any]:

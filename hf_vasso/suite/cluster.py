@@ -1,6 +1,6 @@
 """Make runs on a Ray cluster, through joblib's Ray backend: where a suite outgrows one machine."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -20,10 +20,10 @@ def cluster_workers(threads: int) -> int:
         threads: The CPUs that a run needs.
 
     Returns:
-        How many runs the cluster has room for: one per graphics card, without any as many as its CPUs allow.
+        How many runs its nodes have room for: one per graphics card, without any as many as their CPUs allow.
 
     Raises:
-        ValueError: Ray is not installed, or the cluster has no room for a run.
+        ValueError: Ray is not installed, or no node has room for a run.
     """
     try:
         import ray
@@ -31,14 +31,28 @@ def cluster_workers(threads: int) -> int:
         raise ValueError("--backend ray needs Ray; install it with `pip install 'hf_vasso[ray]'`") from error
     if not ray.is_initialized():
         ray.init(log_to_driver=False)
-    resources = ray.cluster_resources()
-    cpus = int(resources.get("CPU", 0))
-    workers = min(cpus // threads, int(resources.get("GPU", cpus)))
+    takes = _takes(threads)
+    workers = sum(_room(node["Resources"], takes) for node in ray.nodes() if node["Alive"])
     if workers < 1:
+        card = " and a graphics card" if takes["num_gpus"] else ""
         raise ValueError(
-            f"a run needs {threads} CPUs (threads_per_run), and the cluster has {cpus}; take fewer threads"
+            f"a run needs {threads} CPUs (threads_per_run){card}, and no node of the Ray cluster has them; take fewer "
+            "threads"
         )
     return workers
+
+
+def _takes(threads: int) -> dict[str, int]:
+    """What a run takes of a node, in Ray's words. In a cluster with graphics cards each run gets one."""
+    import ray
+
+    return {"num_cpus": threads, "num_gpus": int("GPU" in ray.cluster_resources())}
+
+
+def _room(resources: Mapping[str, float], takes: Mapping[str, int]) -> int:
+    """How many runs a node has room for: no run spreads over nodes, and Ray waits for ever for room for one more."""
+    room = int(resources.get("CPU", 0)) // takes["num_cpus"]
+    return min(room, int(resources.get("GPU", 0))) if takes["num_gpus"] else room
 
 
 @contextmanager
@@ -48,7 +62,7 @@ def runs_on_cluster(workers: int, threads: int) -> Iterator[MakeJobs]:
     same paths. Ray keeps count of CPUs and graphics cards, and shows each run its own card.
 
     Args:
-        workers: How many at a time, at least 2: joblib makes a single one on this machine.
+        workers: How many at a time.
         threads: The CPUs that a run needs.
 
     Yields:
@@ -66,9 +80,13 @@ def runs_on_cluster(workers: int, threads: int) -> Iterator[MakeJobs]:
         return parallel(delayed(_make_on_node)(job) for job in jobs)
 
     register_parallel_backend("ray", Backend)
-    needs = {"num_cpus": threads, "num_gpus": int("GPU" in ray.cluster_resources())}
+    takes: Any = _takes(threads)
+    if workers == 1:  # joblib would make it in this process
+        make_one = ray.remote(**takes)(_make_on_node)
+        yield lambda jobs: (ray.get(make_one.remote(job)) for job in jobs)
+        return
     one_by_one: Any = {"batch_size": 1, "pre_dispatch": "n_jobs", "return_as": "generator_unordered"}
-    with parallel_config(backend="ray", ray_remote_args=needs), Parallel(n_jobs=workers, **one_by_one) as parallel:
+    with parallel_config(backend="ray", ray_remote_args=takes), Parallel(n_jobs=workers, **one_by_one) as parallel:
         yield make_jobs
 
 

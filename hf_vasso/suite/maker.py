@@ -6,9 +6,10 @@ from pathlib import Path
 from typing import Any
 
 from hf_vasso.results.failure import FAILURE_FILE, read_failure
-from hf_vasso.results.reading import finite_or_none
+from hf_vasso.results.reading import RecordError, finite_or_none
 from hf_vasso.results.record import RESULT_FILE, read_record
 from hf_vasso.results.suite_plan import SuitePlan, write_suite_plan
+from hf_vasso.suite.choosing import leading_scores
 from hf_vasso.suite.planning import TRIALS_FOLDER, Cell, Run, grid_runs, run_state
 from hf_vasso.suite.processes import MakeJobs, Outcome
 from hf_vasso.suite.progress import Progress
@@ -19,8 +20,8 @@ from hf_vasso.suite.work import LOG_FILE, Job, keep_failure
 
 __all__ = ["Maker"]
 
-# The entries of a choice that reports read; the others stand in `selection.json`.
-_REPORTED = ("chosen", "trials", "metric", "holdout_samples", "seeds")
+# The entries of a choice that reports read; all its scores stand in `selection.json`.
+_REPORTED = ("trials", "metric", "holdout_samples", "seeds", "notes")
 
 
 class Maker:
@@ -132,10 +133,17 @@ def _describe(run: Run, outcome: Outcome) -> str:
     if outcome == "interrupted":
         return "interrupted"
     if outcome == "failed":
-        return f"FAILED: {read_failure(run.folder / FAILURE_FILE).error} ({run.folder / LOG_FILE})"
+        return f"FAILED: {_reason(run)} ({run.folder / LOG_FILE})"
     metric, score, cost = _score_and_cost(run)
     shown = "not finite" if finite_or_none(score) is None else f"{score:.4f}"
     return f"{metric} {shown}, {cost['train_seconds']:.1f} s, {cost['steps']} steps, {cost['forward_passes']} passes"
+
+
+def _reason(run: Run) -> str:
+    try:
+        return read_failure(run.folder / FAILURE_FILE).error
+    except RecordError as error:  # nothing could be written, as on a full disk
+        return f"why is not known, {error.reason}"
 
 
 def _score_and_cost(run: Run) -> tuple[str, float | None, Mapping[str, Any]]:
@@ -150,7 +158,7 @@ def _score_and_cost(run: Run) -> tuple[str, float | None, Mapping[str, Any]]:
 def _write_plan(suite: SuiteFile, runs: Sequence[Run], choices: Mapping[Cell, Mapping[str, Any]]) -> None:
     selection: dict[str, dict[str, dict[str, Any]]] = {}
     for cell, choice in choices.items():
-        entries = {name: choice[name] for name in _REPORTED}
-        selection.setdefault(cell.task, {})[cell.method] = {**entries, "chosen": choice["chosen"] or {}}
+        entries = {name: choice[name] for name in _REPORTED} | leading_scores(choice)
+        selection.setdefault(cell.task, {})[cell.method] = {"chosen": choice["chosen"] or {}, **entries}
     plan = SuitePlan(suite.name, suite.contrasts, [run.planned for run in runs], selection)
     write_suite_plan(plan, suite.output_dir)

@@ -7,7 +7,7 @@ import socket
 import sys
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from multiprocessing import forkserver
 from multiprocessing.connection import wait
 from multiprocessing.process import BaseProcess
@@ -18,6 +18,7 @@ from typing import Any, Literal
 import torch
 from joblib import Parallel, delayed
 
+from hf_vasso.results.failure import FAILURE_FILE
 from hf_vasso.suite.work import LOG_FILE, Job, keep_failure, work
 
 __all__ = [
@@ -117,6 +118,8 @@ def run_in_process(job: Job, card: str | None = None, *, place: str) -> tuple[Jo
     if _stopping.is_set():
         return job, "not begun"
     start_server(job.threads)
+    with suppress(OSError):  # whatever stands in the way of that lets the run fail too
+        (job.folder / FAILURE_FILE).unlink(missing_ok=True)
     # Two threads must not ask for the end of one process at once: the answer can be read only once.
     with _lock:
         process = multiprocessing.get_context("forkserver").Process(target=work, args=(job, card, place))
@@ -134,11 +137,11 @@ def run_in_process(job: Job, card: str | None = None, *, place: str) -> tuple[Jo
 def _outcome(job: Job, status: int | None) -> Outcome:
     if status == 0:
         return "done"
-    if status == 1:  # it has said itself what went wrong
-        return "failed"
-    if _stopping.is_set():
+    if status != 1 and _stopping.is_set():
         return "interrupted"
-    keep_failure(job, _describe_end(status))
+    if not (job.folder / FAILURE_FILE).exists():  # it could not say itself what went wrong
+        with suppress(OSError):  # the disk may be full
+            keep_failure(job, _describe_end(status))
     return "failed"
 
 

@@ -85,9 +85,10 @@ def _plan(suite: SuiteFile, cards: Sequence[str], fresh: bool) -> tuple[list[Run
     """The trials, the grid, and whether all trials are known."""
     if cards:
         os.environ["CUDA_VISIBLE_DEVICES"] = cards[0]  # each run sees one card, so the plan is made with one
-    trials, all_known = planned_trials(suite)
-    if not fresh:
-        check_trials(trials)
+    trials, all_known = planned_trials(suite, fresh)
+    if fresh:
+        return trials, grid_runs(suite, {}), all_known
+    check_trials(trials)
     return trials, grid_runs(suite, known_choices(suite)), all_known
 
 

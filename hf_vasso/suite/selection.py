@@ -35,12 +35,13 @@ _CHOICES = Rule(
 )
 
 
-def planned_trials(suite: SuiteFile) -> tuple[list[Run], bool]:
+def planned_trials(suite: SuiteFile, fresh: bool = False) -> tuple[list[Run], bool]:
     """
     Plan the trials of a suite as far as they are known.
 
     Args:
         suite: The suite's file.
+        fresh: Whether all are to be made anew: nothing that an earlier suite wrote is read, broken or not.
 
     Returns:
         The trials, cell by cell, and whether all are known: a stage is tried at the best of those before it. Where
@@ -50,13 +51,13 @@ def planned_trials(suite: SuiteFile) -> tuple[list[Run], bool]:
         ValueError: A flag is unknown or has a wrong value; the message names file, task, method and flag.
     """
     planned, all_known = [], True
-    kept = _read_choices(suite)
+    kept = {} if fresh else _read_choices(suite)
     for cell, grids in _grids(suite).items():
         values: Values = {}
         for number, grid in enumerate(grids):
             trials = _stage(suite, cell, grid, values)
             planned += [trial for trial in trials if cell not in kept or run_state(trial) == "done"]
-            ended = all(run_state(trial) in ("done", "failed") for trial in trials)
+            ended = not fresh and all(run_state(trial) in ("done", "failed") for trial in trials)
             values = (best_values(trials) if ended else None) or dict(trials[0].tries or {})
             all_known = all_known and (ended or number == len(grids) - 1)
     return planned, all_known

@@ -16,7 +16,7 @@ from typing import Any
 
 import torch
 
-from hf_vasso.results.failure import FAILURE_FILE, Failure, write_failure
+from hf_vasso.results.failure import Failure, write_failure
 from hf_vasso.results.suite_plan import PlannedRun
 from hf_vasso.suite.trials import TRIAL_FILE, trial_result, write_trial
 from hf_vasso.tasks.arguments import parse_glue_arguments
@@ -71,7 +71,6 @@ def work(job: Job, card: str | None, place: str) -> None:
     cards = os.environ.get("CUDA_VISIBLE_DEVICES", "")
     print(f"{place}, CUDA_VISIBLE_DEVICES={cards}: hf-vasso glue {shlex.join(job.words)}")
     torch.set_num_threads(job.threads)
-    (job.folder / FAILURE_FILE).unlink(missing_ok=True)
     try:
         _make(job)
     except UserError as error:

@@ -1,13 +1,13 @@
 """What a model card says about the method that trained the model."""
 
-import re
 from pathlib import Path
 
 from huggingface_hub import ModelCard
 
 from hf_vasso.methods import Method
+from hf_vasso.spelling import escape_markdown
 
-__all__ = ["add_method", "escape_markdown", "method_section", "method_tags"]
+__all__ = ["add_method", "method_section", "method_tags"]
 
 
 def method_tags(method: Method) -> list[str]:
@@ -65,20 +65,3 @@ def add_method(path: Path, method: Method) -> None:
     card.data["tags"] = list(dict.fromkeys([*(card.data.get("tags") or []), *method_tags(method)]))
     card.text = f"{card.text.rstrip()}\n\n{method_section(method)}"
     card.save(path)
-
-
-def escape_markdown(text: str) -> str:
-    """
-    Make a name that may hold anything harmless in Markdown, within a line or a table's cell.
-
-    Args:
-        text: The name.
-
-    Returns:
-        It on one line, with a backslash before each character that Markdown or HTML would read as more than itself.
-
-    Example:
-        >>> print(escape_markdown("a_b | <c>"))
-        a\\_b \\| \\<c\\>
-    """
-    return re.sub(r"([\\`*_~#|&$<>\[\]])", r"\\\1", " ".join(text.split()))

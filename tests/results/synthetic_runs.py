@@ -106,7 +106,9 @@ def write_suite(runs_dir: Path) -> None:
     write_failure(Failure("sst2-noise-30", MODEL, "none-2x", 6, "killed by signal 9; out of memory?"), failed)
     (runs_dir / "old" / "result.json").parent.mkdir()
     (runs_dir / "old" / "result.json").write_text('{"schema": 1}\n')
-    selection = {"trials": 5, "metric": "accuracy", "holdout_samples": 1000, "seeds": [100]}
+    how = {"trials": 5, "metric": "accuracy", "holdout_samples": 1000, "seeds": [100], "notes": []}
+    at_end = {"notes": ["rho 0.3 is the largest value tried; better ones may lie beyond"]}
+    lead = {"none": (0.78, 0.75), "none-2x": (0.78, 0.77), "sam": (0.79, 0.76), "vasso": (0.80, 0.78)}
     write_suite_plan(
         SuitePlan(
             name="probe",
@@ -114,7 +116,13 @@ def write_suite(runs_dir: Path) -> None:
             runs=planned,
             selection={
                 task: {
-                    label: {"chosen": {"learning_rate": 1e-3, **numbers}, **selection}
+                    label: {
+                        "chosen": {"learning_rate": 1e-3, **numbers},
+                        **how,
+                        **(at_end if label == "vasso" else {}),
+                        "score": lead[label][0],
+                        "runner_up_score": lead[label][1],
+                    }
                     for label, (_, numbers, _, _) in METHODS.items()
                 }
                 for task in TASKS
@@ -125,10 +133,16 @@ def write_suite(runs_dir: Path) -> None:
 
 
 def write_hostile(runs_dir: Path) -> None:
-    """Two methods whose names attack the page and the paths, with scores that are no numbers."""
+    """Three methods whose names attack the page and the paths, with scores that are no numbers."""
     attack = "<script>document.title='taken'</script><img src=x onerror=\"document.title='taken'\">"
     for seed in range(3):
-        for number, label in enumerate((f"../../{attack}", f"$\\frac{{x}}$ {'very long ' * 15}]]>&amp;-->")):
+        for number, label in enumerate(
+            (
+                f"../../{attack}",
+                f"$\\frac{{x}}$ {'very long ' * 15}]]>&amp;-->",
+                "![x](https://evil.example) [c](javascript:alert`1`) ~~s~~ | # | [r]: https://evil.example",
+            )
+        ):
             hostile = record("sst2-clean", "vasso", seed)
             metrics = {**hostile.metrics, "accuracy": float("nan") if seed == 2 else hostile.metrics["accuracy"]}
             write_record(

@@ -9,7 +9,7 @@ from hf_vasso.results.collection import Collection
 from hf_vasso.results.comparison import compare
 from hf_vasso.results.record import Record
 from hf_vasso.results.report.answer import answer
-from hf_vasso.results.suite_plan import SuitePlan
+from hf_vasso.results.suite_plan import PlannedRun, SuitePlan
 
 
 def run(label: str, seed: int, accuracy: float, passes: int = 100, task: str = "rte") -> Record:
@@ -24,8 +24,9 @@ def run(label: str, seed: int, accuracy: float, passes: int = 100, task: str = "
 
 
 def sentences(records: list[Record], *contrasts: list[str]) -> list[str]:
-    plans = [SuitePlan("suite", list(contrasts), [], {})]
-    return answer(compare(Collection(records, [], [], [], []), [tuple(pair) for pair in contrasts] or None), plans)
+    planned = [PlannedRun(run.task_label, run.model, run.label, run.seed, "") for run in records if contrasts]
+    plans = [SuitePlan("suite", list(contrasts), planned, {})]
+    return answer(compare(Collection(records, [], [], plans, [])), plans)
 
 
 def differing_by(points: float, seeds: int, first: str = "vasso", second: str = "sam") -> list[Record]:
@@ -47,7 +48,7 @@ def differing_by(points: float, seeds: int, first: str = "vasso", second: str = 
 def test_verdicts(points, seeds, verdict, numbers):
     lead, sentence, cost = sentences(differing_by(points, seeds))
     assert lead == f"vasso against sam: {verdict} on rte."
-    assert sentence.startswith("vasso minus sam on rte: ") and numbers in sentence
+    assert sentence.startswith("vasso minus sam in accuracy on rte: ") and numbers in sentence
     assert cost == "A training with vasso makes 2 times as many forward passes as one with sam."
 
 
@@ -56,7 +57,16 @@ def test_tasks_of_one_verdict_stand_together():
     records += [replace(record, task_label="cola") for record in records]
     lead, *others = sentences(records)
     assert lead == "vasso against sam: too few seeds to tell on cola, rte."  # two tests: 7 seeds are needed
-    assert others[2] == "vasso minus sam, mean of 2 tasks: +1.00 points [+1.00, +1.00]."
+    assert others[2] == (
+        "vasso minus sam in score, mean of 2 tasks: +1.00 points, n = 6 (too few seeds for an interval)."
+    )
+
+
+def test_an_average_has_an_interval_from_20_seeds_on():
+    records = [*differing_by(1, 20), *(replace(record, task_label="cola") for record in differing_by(1, 21))]
+    assert "vasso minus sam in score, mean of 2 tasks: +1.00 points [+1.00, +1.00], n = 20 to 21." in sentences(
+        records
+    )
 
 
 def test_the_suite_names_the_primary_contrast():

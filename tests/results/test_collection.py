@@ -214,6 +214,10 @@ def test_failed_and_missing_runs(tmp_path):
         ({"contrasts": [["sam"]]}, "contrasts must be pairs of method labels"),
         ({"runs": [{"seed": 0}]}, "runs must be objects of task_label, model, label, seed and folder"),
         ({"selection": {"sst2": {"sam": 3}}}, "selection must be task label to method label"),
+        ({"selection": {"sst2": {"sam": {"chosen": {}, "notes": "x"}}}}, "selection must be task label"),
+        ({"selection": {"sst2": {"sam": {"chosen": {}, "notes": ["a\nb"]}}}}, "selection must be task label"),
+        ({"selection": {"sst2": {"sam": {"chosen": {}, "score": "x"}}}}, "selection must be task label"),
+        ({"selection": {"sst2": {"sam": {"chosen": {}, "holdout_samples": 0}}}}, "selection must be task label"),
     ],
 )
 def test_a_wrong_plan_is_left_out(tmp_path, change, words):

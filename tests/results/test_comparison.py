@@ -1,6 +1,7 @@
 """What a comparison holds, each number against another way to get it, and what it says beside the numbers."""
 
 import math
+from dataclasses import replace
 from statistics import fmean
 
 import numpy as np
@@ -10,6 +11,7 @@ from scipy import stats
 
 from hf_vasso.results.comparison import compare
 from hf_vasso.results.statistics import holm, paired_difference, sign_flip_p_value
+from hf_vasso.results.suite_plan import SuitePlan
 
 NONE, SAM, VASSO = [0.70, 0.71, 0.69, 0.72], [0.72, 0.74, 0.71, 0.73], [0.73, 0.73, 0.74, 0.75]
 
@@ -19,7 +21,8 @@ def three_methods(**changes):
 
 
 def notes_of(*groups, plans=None, contrasts=None) -> str:
-    return "\n".join(compare(collection_of(*groups, plans=plans), contrasts).notes)
+    plans = [plan_of(contrasts, ("sst2", "vasso", 0))] if contrasts else plans
+    return "\n".join(compare(collection_of(*groups, plans=plans)).notes)
 
 
 def metrics_of(accuracy: float) -> dict[str, float]:
@@ -86,12 +89,6 @@ def test_contrasts_of_a_plan_hold_for_its_tasks():
         ("rte", "vasso", "none"),
     }
     assert (contrasts[0].first, contrasts[0].second) == ("sam", "none")  # the primary one
-
-
-def test_given_contrasts_win():
-    plan = plan_of([["sam", "none"]], ("sst2", "sam", 0))
-    contrasts = compare(collection_of(*three_methods(), plans=[plan]), [("none", "vasso")]).contrasts
-    assert [(rows.first, rows.second, rows.verdict) for rows in contrasts] == [("none", "vasso", "too few seeds")]
 
 
 def test_families_are_corrected_apart():
@@ -355,6 +352,41 @@ def test_a_missing_base_with_as_many_passes():
     assert missing in notes_of(*three_methods(), make_runs("none-2x", NONE, passes=150))
     by_steps = {**make_record().arguments, "max_steps": 100}
     assert "none-2x: {method: none, max_steps: 200}" in notes_of(*three_methods(arguments=by_steps))
+
+
+def plan_with(**choices) -> SuitePlan:
+    """A suite of SST-2 that has chosen numbers; `choices` are method label to what differs from a clear choice."""
+    clear = {"chosen": {"rho": 0.1}, "metric": "accuracy", "holdout_samples": 100, "notes": []}
+    clear |= {"score": 0.8, "runner_up_score": 0.7}
+    plan = plan_of([["vasso", "sam"]], ("sst2", "vasso", 0))
+    return replace(plan, selection={"sst2": {label: clear | choice for label, choice in choices.items()}})
+
+
+def test_a_choice_at_the_end_of_its_grid_is_said():
+    end = "rho 0.1 is the largest value tried; better ones may lie beyond"
+    notes = notes_of(*three_methods(), plans=[plan_with(vasso={}, sam={"notes": [end]}, none={"notes": [end]})])
+    assert f"sam on sst2: {end}.\nAdamW on sst2: {end}.\n" in notes
+    assert notes.count(end) == 2
+
+
+def test_how_far_a_choice_is_ahead_is_said():
+    words = "lie within one standard error of a share of so many examples for"
+    # sqrt(0.8 * 0.2 / 100) = 0.04
+    plan = plan_with(vasso={}, sam={"runner_up_score": 0.761}, none={"runner_up_score": 0.759})
+    assert f"{words} 1 of 3 choices: there the choice is partly luck." in notes_of(*three_methods(), plans=[plan])
+    assert f"{words} 0 of 1 choices." in notes_of(*three_methods(), plans=[plan_with(vasso={})])
+
+
+@pytest.mark.parametrize("choice", [{"metric": "f1"}, {"runner_up_score": None}, {"score": 1.5}, {"score": -1}])
+def test_where_the_lead_of_a_choice_is_unknown_nothing_is_said(choice):
+    assert "held-out accuracies" not in notes_of(*three_methods(), plans=[plan_with(vasso=choice)])
+
+
+def test_a_choice_of_an_earlier_version_has_neither_notes_nor_scores():
+    plan = plan_with(vasso={})
+    earlier = {"chosen": {"rho": 0.1}, "trials": 2, "metric": "accuracy", "holdout_samples": 100, "seeds": [1]}
+    plan = replace(plan, selection={"sst2": {"vasso": earlier}})
+    assert "held-out accuracies" not in notes_of(*three_methods(), plans=[plan])
 
 
 def test_how_many_seeds_are_needed_is_said():

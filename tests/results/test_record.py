@@ -4,6 +4,7 @@ import json
 import math
 import os
 from dataclasses import replace
+from itertools import pairwise
 
 import pytest
 
@@ -60,7 +61,7 @@ ENVIRONMENT = RECORD.environment
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        ({"schema": 1}, "result.json: this version reads schema 2, got 1"),
+        ({"schema": 1}, "result.json: this version reads schema 2, got 1; .*repeat the run with --fresh"),
         ({"metrics": [0.5]}, r"result.json: metrics must be of type dict, got \[0.5\]"),
         ({"metrcs": {}}, "result.json: unknown key 'metrcs', did you mean 'metrics'"),
         ({"seed": None}, "result.json: seed must be of type int, got None"),
@@ -156,6 +157,18 @@ def test_numbers_that_are_not_finite_are_null_in_the_file(tmp_path):
     read = read_record(tmp_path / "result.json")
     assert all(map(math.isnan, read.metrics.values()))
     assert read.history == content["history"]
+
+
+@pytest.mark.parametrize("rows", [1000, 1001, 121_000])
+def test_a_long_history_is_thinned_in_the_file(tmp_path, rows):
+    steps = list(range(1, rows + 1))
+    write_record(replace(RECORD, history={"step": steps, "loss": [1 / step for step in steps]}), tmp_path)
+    history = read_record(tmp_path / "result.json").history
+    kept = [int(step) for step in history["step"] if step is not None]
+    assert (len(kept), kept[0], kept[-1]) == (1000, 1, rows)
+    gaps = {later - earlier for earlier, later in pairwise(kept)}
+    assert max(gaps) - min(gaps) <= 1  # evenly spaced
+    assert history["loss"] == [1 / step for step in kept]  # rows stay rows
 
 
 @pytest.mark.parametrize("literal", ["NaN", "Infinity", "-Infinity", "1e999", "1e308", "null"])

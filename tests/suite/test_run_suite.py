@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from hf_vasso.cli import main
-from hf_vasso.results.failure import read_failure
+from hf_vasso.results.failure import Failure, read_failure, write_failure
 from hf_vasso.results.record import Record, read_record
 from hf_vasso.results.suite_plan import read_suite_plan
 from hf_vasso.suite import processes, run_suite
@@ -90,8 +90,12 @@ def test_the_plan(finished):
     assert (plan.name, plan.contrasts, len(plan.runs)) == ("small", [["sam", "none"]], 4)
     assert {run.folder for run in plan.runs} == records(finished / "runs").keys()
     choice = plan.selection["agreement"]["sam"]
-    assert choice.keys() == {"chosen", "trials", "metric", "holdout_samples", "seeds"}
     assert (choice["metric"], choice["holdout_samples"], choice["seeds"]) == ("accuracy", 16, [2])
+    kept = json.loads((finished / "runs" / "selection.json").read_text())["tasks"]["agreement"]["sam"]
+    assert choice["notes"] == kept["notes"] != []  # of two values each is an end
+    last_stage = {entry["values"]["rho"]: entry["score"] for entry in kept["scores"] if "rho" in entry["values"]}
+    assert choice["score"] == last_stage.pop(choice["chosen"]["rho"])
+    assert [choice["runner_up_score"]] == list(last_stage.values())
 
 
 def test_what_is_left_on_the_disk(finished):
@@ -114,6 +118,25 @@ def test_a_repeated_suite_makes_nothing(finished, capsys, monkeypatch):
     assert shown.startswith("small: 12 of 12 trials and runs were finished before\n")
     assert f"small: 4 of 4 runs are finished, in {finished / 'runs'}" in shown
     assert records(finished / "runs") == before
+
+
+def test_a_repeated_suite_writes_what_an_earlier_version_did_not(finished):
+    path = finished / "runs" / "suite.json"
+    before = json.loads(path.read_text())
+    earlier = json.loads(path.read_text())
+    for choice in earlier["selection"]["agreement"].values():
+        for name in ("notes", "score", "runner_up_score"):
+            del choice[name]
+    path.write_text(json.dumps(earlier))
+    assert read_suite_plan(path).selection["agreement"]["sam"].keys() == {
+        "chosen",
+        "trials",
+        "metric",
+        "holdout_samples",
+        "seeds",
+    }
+    assert main(["suite", str(finished / "suite.yaml")]) == 0
+    assert json.loads(path.read_text()) == before
 
 
 def test_a_finished_dry_run(finished, capsys):
@@ -214,6 +237,26 @@ def test_a_fault_of_the_program_leaves_its_traceback(write_suite, runs):
     assert "run_glue" in failure.traceback
 
 
+@pytest.mark.parametrize("fault", ["log", "folder"])
+def test_a_run_that_cannot_even_write_stops_no_other(write_suite, runs, capsys, fault):
+    path = write_suite(seeds=[0])
+    folder = run_folder(runs, "none", 0)
+    if fault == "log":
+        (folder / "log.txt").mkdir(parents=True)
+        write_failure(Failure("agreement", "small-bert", "none", 0, "of an attempt before"), folder)
+    else:
+        folder.parent.mkdir(parents=True)
+        folder.touch()
+    assert main(["suite", str(path)]) == 1
+    shown = capsys.readouterr().out
+    assert record_of(runs, "sam", 0).seed == 0
+    if fault == "log":
+        assert read_failure(folder / "failure.json").error == "its process ended with status 1; see log.txt"
+        assert "agreement, none, seed 0: FAILED: its process ended with status 1; see log.txt" in shown
+    else:
+        assert "agreement, none, seed 0: FAILED: why is not known" in shown
+
+
 def test_a_run_that_is_killed_breaks_no_other(write_suite, runs):
     path = write_suite(seeds=[0], methods={"none": {"num_train_epochs": 100_000}, "sam": {}})
     log = run_folder(runs, "none", 0) / "log.txt"
@@ -297,6 +340,23 @@ def test_fresh_deletes_only_what_the_suite_wrote(write_suite, runs):
     assert (first.cost["steps"], record_of(runs, "none", 0).cost["steps"]) == (3, 6)
     assert record_of(runs, "none", 7).cost["steps"] == 3
     assert sorted(path.name for path in runs.iterdir()) == ["agreement", "notes.txt", "suite.json"]
+
+
+def test_fresh_starts_over_from_broken_files(write_suite, runs, capsys):
+    select = {"stages": STAGES[:1], "holdout_samples": 16}
+    path = write_suite(select=select, methods=["none"], seeds=[0])
+    assert main(["suite", str(path)]) == 0
+    files = [runs / "selection.json", runs / "suite.json", *runs.rglob("trial.json"), *runs.rglob("result.json")]
+    assert len(files) == 5
+    for file in files:
+        file.write_text("{")
+    assert main(["suite", str(path)]) == 2
+    assert "selection.json: not a JSON file" in capsys.readouterr().err
+    assert main(["suite", str(path), "--fresh", "--dry_run"]) == 0
+    assert capsys.readouterr().out.count("starts over") == 3
+    assert main(["suite", str(path), "--fresh"]) == 0
+    assert read_suite_plan(runs / "suite.json").selection["agreement"]["none"]["trials"] == 2
+    assert record_of(runs, "none", 0).seed == 0
 
 
 def test_ctrl_c_keeps_checkpoints_and_the_repeated_command_continues(write_suite, runs, capsys, tmp_path):

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from hf_vasso.results.statistics import seeds_needed
 from hf_vasso.suite.suite_file import read_suite_file
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -55,6 +56,7 @@ def test_the_shipped_suite():
     suite = read_suite_file(ROOT / "glue_scripts" / "suites" / "glue-small.yaml")
     assert suite.name == "glue-small"
     assert suite.select and len(suite.select.stages) == 2
+    assert len(suite.seeds) >= seeds_needed(len(suite.contrasts) * len(suite.tasks))
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,8 @@ from transformers import Trainer
 
 from hf_vasso import METHODS, Method, get_method
 from hf_vasso.methods.base import Paper
-from hf_vasso.training.model_card import escape_markdown, method_section, method_tags
+from hf_vasso.spelling import escape_markdown
+from hf_vasso.training.model_card import method_section, method_tags
 
 NASTY = "a|b `c` <script>x</script> [d](e) _f_ *g* # &lt; ~~h~~ \\ $i$ \n# j"
 

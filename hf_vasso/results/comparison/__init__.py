@@ -1,12 +1,12 @@
 """Compare methods on equal seeds: the one list of rows from which everything is printed (`rows.py` words them)."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 from hf_vasso.results.collection import Collection
 from hf_vasso.results.comparison.aggregates import Aggregate, TaskScore, make_aggregates, make_task_scores
 from hf_vasso.results.comparison.cells import Cell, Collapse, make_cells, make_collapses
-from hf_vasso.results.comparison.contrasts import Contrast, Pair, make_contrasts, pairs_of
+from hf_vasso.results.comparison.choices import about_choices
+from hf_vasso.results.comparison.contrasts import Contrast, make_contrasts, pairs_of
 from hf_vasso.results.comparison.costs import Cost, make_costs
 from hf_vasso.results.comparison.notes import make_notes
 from hf_vasso.results.comparison.task_runs import group_by_task
@@ -38,20 +38,18 @@ class Comparison:
     notes: list[str]
 
 
-def compare(collection: Collection, contrasts: Sequence[Pair] | None = None) -> Comparison:
+def compare(collection: Collection) -> Comparison:
     """
-    Compare methods on equal seeds.
+    Compare methods on equal seeds: the pairs of the suites' plans, else VASSO with SAM and then with the base.
 
     Args:
         collection: The checked records.
-        contrasts: Pairs of method labels, first minus second, the first pair the primary one. None: those of the
-            suites' plans, else VASSO against SAM and then against the base.
 
     Returns:
         The rows.
     """
     tasks = group_by_task(collection)
-    pairs = {(runs.model, runs.task): pairs_of(runs, collection.plans, contrasts) for runs in tasks}
+    pairs = {(runs.model, runs.task): pairs_of(runs, collection.plans) for runs in tasks}
     cells = [cell for runs in tasks for cell in make_cells(runs)]
     compared = make_contrasts(cells, pairs)
     scores = make_task_scores(cells)
@@ -63,5 +61,8 @@ def compare(collection: Collection, contrasts: Sequence[Pair] | None = None) -> 
         aggregates=aggregates,
         costs=[cost for runs in tasks for cost in make_costs(runs)],
         collapses=[collapse for runs in tasks for collapse in make_collapses(runs)],
-        notes=make_notes(tasks, pairs, cells, compared, scores, aggregates),
+        notes=[
+            *make_notes(tasks, pairs, cells, compared, scores, aggregates),
+            *about_choices(tasks, collection.plans),
+        ],
     )

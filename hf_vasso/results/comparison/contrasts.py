@@ -64,18 +64,17 @@ class Contrast:
     verdict: str
 
 
-def pairs_of(runs: TaskRuns, plans: Iterable[SuitePlan], given: Sequence[Pair] | None) -> list[Pair]:
+def pairs_of(runs: TaskRuns, plans: Iterable[SuitePlan]) -> list[Pair]:
     """
     Which methods of a task are compared.
 
     Args:
         runs: The task's runs.
         plans: The suites' plans.
-        given: Pairs of labels, which win over the rest; None asks the plans.
 
     Returns:
-        The given pairs, or those of the plans that have the task. Where these name none: each VASSO against each SAM
-        and then against each base; without a VASSO each method against each base.
+        Those of the plans that have the task. Where these name none: each VASSO against each SAM and then against each
+        base; without a VASSO each method against each base.
     """
     planned = [
         (first, second)
@@ -83,8 +82,7 @@ def pairs_of(runs: TaskRuns, plans: Iterable[SuitePlan], given: Sequence[Pair] |
         for first, second in plan.contrasts
         if any((run.task_label, run.model) == (runs.task_label, runs.model) for run in plan.runs)
     ]
-    pairs = given if given is not None else planned or _default_pairs(runs)
-    return list(dict.fromkeys(pairs))
+    return list(dict.fromkeys(planned or _default_pairs(runs)))
 
 
 def make_contrasts(cells: Sequence[Cell], pairs: dict[tuple[str, str], list[Pair]]) -> list[Contrast]:

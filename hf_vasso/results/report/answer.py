@@ -1,12 +1,14 @@
 """What a report says first: the verdict of the primary contrast, made of its numbers."""
 
+import math
 from collections.abc import Sequence
 
 from hf_vasso.results.comparison import Comparison
 from hf_vasso.results.comparison.aggregates import Aggregate
 from hf_vasso.results.comparison.contrasts import Contrast
 from hf_vasso.results.comparison.costs import Cost
-from hf_vasso.results.comparison.metric_words import format_estimate, is_percent
+from hf_vasso.results.comparison.metric_words import format_estimate, is_percent, metric_name
+from hf_vasso.results.statistics import BOOTSTRAP_FROM
 from hf_vasso.results.suite_plan import SuitePlan
 
 __all__ = ["answer"]
@@ -68,14 +70,18 @@ def _sentence(contrast: Contrast) -> str:
     p_value = "no test" if contrast.p_holm is None else f"Holm p = {contrast.p_holm:.2g}"
     needed = f"; {contrast.seeds_needed} are needed" if contrast.verdict == "too few seeds" else ""
     return (
-        f"{contrast.first_name} minus {contrast.second_name} on {contrast.task}: "
+        f"{contrast.first_name} minus {contrast.second_name} in {metric_name(metric)} on {contrast.task}: "
         f"{words}, n = {difference.count}, {_VERDICTS[contrast.verdict]} ({p_value}{needed})."
     )
 
 
 def _average_sentence(row: Aggregate) -> str:
-    words = format_estimate(row.metric, row.mean, row.low, row.high, _unit(row.metric))
-    return f"{row.name}, mean of {len(row.tasks)} tasks: {words}."
+    is_enough = min(row.seeds) >= BOOTSTRAP_FROM  # below, the interval is too narrow
+    low, high = (row.low, row.high) if is_enough else (-math.inf, math.inf)
+    words = format_estimate(row.metric, row.mean, low, high, _unit(row.metric))
+    counts = " to ".join(map(str, sorted({min(row.seeds), max(row.seeds)})))
+    caveat = "" if is_enough else " (too few seeds for an interval)"
+    return f"{row.name} in {metric_name(row.metric)}, mean of {len(row.tasks)} tasks: {words}, n = {counts}{caveat}."
 
 
 def _unit(metric: str) -> str:

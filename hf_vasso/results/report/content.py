@@ -12,7 +12,14 @@ from hf_vasso.results.comparison.costs import Cost
 from hf_vasso.results.comparison.task_runs import TaskRuns, group_by_task
 from hf_vasso.results.report.answer import answer
 from hf_vasso.results.report.figures import Drawing, draw_figures
-from hf_vasso.results.report.provenance import data_rows, environment_rows, papers, setting_rows, shared_flag_rows
+from hf_vasso.results.report.provenance import (
+    data_rows,
+    environment_rows,
+    papers,
+    setting_rows,
+    shared_flag_rows,
+    spell_seeds,
+)
 from hf_vasso.results.report.rows import (
     aggregate_rows,
     contrast_rows,
@@ -21,6 +28,7 @@ from hf_vasso.results.report.rows import (
     secondary_rows,
     seed_rows,
 )
+from hf_vasso.results.suite_plan import PlannedRun
 
 __all__ = ["Content", "Section", "Table", "build_content"]
 
@@ -219,14 +227,22 @@ def _missing(collection: Collection) -> Section:
         {"task": run.task_label, "model": run.model, "method": run.label, "seed": run.seed, "error": run.error}
         for run in collection.failures
     ]
-    missing = [
-        {"task": run.task_label, "model": run.model, "method": run.label, "seed": run.seed}
-        for run in collection.missing
-    ]
     tables = _tables(
-        Table("failed", "Runs that failed", failed), Table("missing", "Planned runs that were not run", missing)
+        Table("failed", "Runs that failed", failed),
+        Table("missing", "Planned runs that were not run", _missing_rows(collection.missing)),
     )
     return Section("missing", "Missing and failed runs", [] if tables else [_NONE_MISSING], tables=tables)
+
+
+def _missing_rows(missing: Sequence[PlannedRun]) -> list[Row]:
+    """A row per cell, since a suite that has just begun misses hundreds of runs."""
+    cells: dict[tuple[str, str, str], set[int]] = {}
+    for run in missing:
+        cells.setdefault((run.task_label, run.model, run.label), set()).add(run.seed)
+    return [
+        {"task": task, "model": model, "method": label, "seeds": spell_seeds(seeds), "runs": len(seeds)}
+        for (task, model, label), seeds in cells.items()
+    ]
 
 
 def _left_out(collection: Collection) -> Section:

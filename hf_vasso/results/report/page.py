@@ -12,11 +12,13 @@ from markupsafe import Markup
 from hf_vasso.results.report.content import Content
 from hf_vasso.results.report.drawing import BLUE, FAINT, GREY, INK, PAPER
 from hf_vasso.results.tables import markdown_table
+from hf_vasso.spelling import escape_markdown
 
 __all__ = ["render_markdown", "render_page"]
 
 # What `report.css` calls the colours of figures that would be hard to see in the dark.
 _PAGE_COLOURS = {INK: "ink", FAINT: "rule", PAPER: "paper", BLUE: "mark", GREY: "base"}
+_INTERVAL = re.compile(r"\[[-+.e\d]+, [-+.e\d]+\]")  # its brackets mean nothing, and its column stays one of numbers
 _BEGINS_WITH_NUMBER = re.compile(r"[\[<+-]? ?[0-9]")
 
 
@@ -62,7 +64,7 @@ def _environment() -> Environment:
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
-    environment.filters |= {"inline": _inline, "words": _words, "markdown_table": markdown_table}
+    environment.filters |= {"inline": _inline, "words": escape_markdown, "markdown_table": _markdown_table}
     environment.tests["numeric"] = _is_numeric
     return environment
 
@@ -91,6 +93,11 @@ def _is_numeric(rows: Sequence[Mapping[str, object]], name: str) -> bool:
     return all(_BEGINS_WITH_NUMBER.match(cell) for cell in cells if cell) and any(cells)
 
 
-def _words(text: str) -> str:
-    """Text that Markdown shows as it is."""
-    return re.sub(r"[\\`*_<>|]", r"\\\g<0>", " ".join(text.split()))
+def _markdown_table(rows: Sequence[Mapping[str, object]]) -> str:
+    """A table of text that Markdown shows as it is."""
+    return markdown_table([{_in_words(name): _in_words(cell) for name, cell in row.items()} for row in rows])
+
+
+def _in_words(cell: object) -> str:
+    text = str(cell)
+    return text if _INTERVAL.fullmatch(text) else escape_markdown(text)

@@ -8,10 +8,11 @@ from hf_vasso.results.collection import Collection
 from hf_vasso.results.comparison.task_runs import TaskRuns
 from hf_vasso.results.record import Record
 
-__all__ = ["data_rows", "environment_rows", "papers", "setting_rows", "shared_flag_rows"]
+__all__ = ["data_rows", "environment_rows", "papers", "setting_rows", "shared_flag_rows", "spell_seeds"]
 
 Row = Mapping[str, object]
 
+_SCORES = ("score", "runner_up_score")
 # Flags that say which run it is, not how it is made.
 _NO_SETTING = {"seed", "task_label", "method_label"}
 
@@ -26,7 +27,7 @@ def setting_rows(collection: Collection, tasks: Sequence[TaskRuns]) -> list[Row]
 
     Returns:
         "task", "model", "method", its "flags" that not all runs share, and what was "chosen on held-out training
-        examples", with the budget.
+        examples", with the budget, the best scores, and where that is an end of the grid.
     """
     left_out = _NO_SETTING | _shared_flags(collection.records).keys()
     chosen = {key: words for plan in collection.plans for key, words in _choices(plan.selection)}
@@ -106,6 +107,29 @@ def papers(records: Sequence[Record]) -> list[str]:
     return list(dict.fromkeys(f"{paper['title']}: {paper['url']}" for paper in cited))
 
 
+def spell_seeds(seeds: Iterable[int]) -> str:
+    """
+    Seeds in few words.
+
+    Args:
+        seeds: Different ones.
+
+    Returns:
+        Runs of three and more by their ends.
+
+    Example:
+        >>> spell_seeds({0, 1, 2, 3, 7})
+        '0 to 3, 7'
+    """
+    ranges: list[list[int]] = []
+    for seed in sorted(seeds):
+        if ranges and seed == ranges[-1][-1] + 1:
+            ranges[-1].append(seed)
+        else:
+            ranges.append([seed])
+    return ", ".join(f"{some[0]} to {some[-1]}" if len(some) > 2 else ", ".join(map(str, some)) for some in ranges)
+
+
 def _flags(record: Record) -> dict[str, Any]:
     return {**record.arguments, "method": record.method["name"], **record.method["numbers"]}
 
@@ -114,7 +138,9 @@ def _choices(selection: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> Iterab
     """Task and method labels, and in words what was chosen for them and how."""
     for task_label, methods in selection.items():
         for label, choice in methods.items():
-            yield (task_label, label), f"{_spell(choice['chosen'])} ({_spell(choice, {'chosen'})})"
+            scores = {name: f"{choice[name]:.4g}" for name in _SCORES if choice.get(name) is not None}
+            words = f"{_spell(choice['chosen'])} ({_spell({**choice, **scores}, {'chosen', 'notes'})})"
+            yield (task_label, label), "; ".join([words, *choice.get("notes", [])])
 
 
 def _data_row(runs: TaskRuns) -> Row:
@@ -126,7 +152,7 @@ def _data_row(runs: TaskRuns) -> Row:
         "evaluation examples": records[0].eval_examples,
         "source": records[0].data["source"],
         "fingerprint": records[0].data["fingerprint"],
-        "seeds": _spell_seeds({record.seed for record in records}),
+        "seeds": spell_seeds({record.seed for record in records}),
     }
 
 
@@ -149,20 +175,3 @@ def _spell(values: Mapping[str, Any], left_out: Iterable[str] = ()) -> str:
 
 def _spell_value(value: Any) -> str:
     return value if isinstance(value, str) else json.dumps(value)
-
-
-def _spell_seeds(seeds: Iterable[int]) -> str:
-    """
-    Seeds in few words.
-
-    Example:
-        >>> _spell_seeds({0, 1, 2, 3, 7})
-        '0 to 3, 7'
-    """
-    ranges: list[list[int]] = []
-    for seed in sorted(seeds):
-        if ranges and seed == ranges[-1][-1] + 1:
-            ranges[-1].append(seed)
-        else:
-            ranges.append([seed])
-    return ", ".join(f"{some[0]} to {some[-1]}" if len(some) > 2 else ", ".join(map(str, some)) for some in ranges)
