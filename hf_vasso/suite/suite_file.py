@@ -29,6 +29,7 @@ _KEYS = (
 )
 _NEEDED = ("name", "output_dir", "tasks", "methods", "seeds")
 _HOLDOUT_SAMPLES = 1000
+_SELECTION_SEED = 1000  # whatever the suite's seeds are, so that a suite that gets more of them keeps its choices
 
 # What a suite says in other words, or decides itself.
 _REFUSED_FLAGS = {
@@ -141,7 +142,7 @@ def _check(path: Path, content: Mapping[str, Any]) -> None:
 
 def _labelled(path: Path, key: str, content: Any, flag: str, known: Iterable[str]) -> dict[str, Flags]:
     """Label to flags, among which `flag` says of which task or method the label is a setting."""
-    if isinstance(content, list):
+    if isinstance(content, list) and all(isinstance(label, str) for label in content):
         content = dict.fromkeys(_unique(path, key, content))
     if not isinstance(content, dict):
         raise ValueError(f"{path}: {key} must be a list of names or map labels to flags, got {content!r}")
@@ -187,9 +188,16 @@ def _selection(path: Path, content: Any, seeds: list[int]) -> Selection:
         if key not in known:
             raise ValueError(f"{path}: select: {unknown_name('key', str(key), known)}")
     stages = content["stages"] if isinstance(content["stages"], list) else [content["stages"]]
+    own_seeds = _seeds(path, "select: seeds", content.get("seeds", [_SELECTION_SEED]))
+    for seed in own_seeds:
+        if seed in seeds:
+            raise ValueError(
+                f"{path}: select: seeds: {seed} is one of the suite's own seeds; choose with others, such as "
+                f"`select: {{seeds: [{max(seeds) + 1000}], stages: ...}}`"
+            )
     selection = Selection(
         stages=[_grid(path, stage) for stage in stages],
-        seeds=_seeds(path, "select: seeds", content.get("seeds", [max(seeds) + 1])),
+        seeds=own_seeds,
         holdout_samples=_count(path, "select: holdout_samples", content.get("holdout_samples", _HOLDOUT_SAMPLES)),
     )
     _unique(path, "select: flags of the stages", list(chain(*selection.stages)))

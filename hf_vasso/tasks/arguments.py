@@ -3,7 +3,7 @@
 import os
 from argparse import SUPPRESS, Namespace
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, NoReturn
@@ -78,7 +78,8 @@ _COUNTS = (
     "lora_r",
     "lora_alpha",
 )
-_PATHS = ("config_name", "data_dir", "model_name_or_path", "tokenizer_name")
+_MODELS = ("config_name", "model_name_or_path", "tokenizer_name")
+_PATHS = (*_MODELS, "data_dir")
 
 
 @dataclass
@@ -196,6 +197,10 @@ class GlueArguments:
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise ValueError(f"{name} must be at least 1, got {value}")
+        for name in _MODELS:
+            value = getattr(self, name)
+            if value is not None and value.startswith(("/", "./", "../")) and not os.path.exists(value):
+                raise ValueError(f"{name}: there is no {value}; name an existing folder, or a model on the hub")
         for name in ("label_noise", "lora_dropout"):
             if not 0 <= getattr(self, name) < 1:
                 raise ValueError(f"{name} must be in [0, 1), got {getattr(self, name)}")
@@ -207,6 +212,9 @@ class GlueArguments:
                 raise ValueError(f"{name} needs classes, and task {task.name} is a regression; leave it out")
         if self.max_train_samples and self.max_train_samples_per_class:
             raise ValueError("max_train_samples and max_train_samples_per_class limit the same; give one of them")
+        given = [name for name, default in _lora_defaults().items() if getattr(self, name) != default]
+        if given and not self.use_peft:
+            raise ValueError(f"{', '.join(given)}: of no use without --use_peft; add that, or leave out what needs it")
         if self.probe_hidden_size and self.use_peft:
             raise ValueError("a probe leaves the model frozen, so it has no use for adapters; leave --use_peft out")
         if (self.probe_hidden_size or self.use_peft) and self.model_name_or_path is None:
@@ -222,7 +230,11 @@ class GlueArguments:
     def with_trained_model(self, folder: Path) -> "GlueArguments":
         """The same flags for the model that a run has saved, its tokenizer and adapters included."""
         made_of = {"config_name": None, "tokenizer_name": None, "probe_hidden_size": None, "use_peft": False}
-        return replace(self, model_name_or_path=str(folder), **made_of)
+        return replace(self, model_name_or_path=str(folder), **made_of, **_lora_defaults())
+
+
+def _lora_defaults() -> dict[str, Any]:
+    return {entry.name: entry.default for entry in fields(GlueArguments) if entry.name.startswith("lora_")}
 
 
 class _Parser(HfArgumentParser):

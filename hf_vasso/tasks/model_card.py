@@ -167,6 +167,7 @@ def _flag_rows(arguments: dict[str, Any]) -> list[dict[str, str]]:
         name
         for name, value in arguments.items()
         if name in _SHOWN_FLAGS
+        or (name.startswith("lora_") and arguments.get("use_peft"))
         or (name in entries and name not in _FILLED_IN_FLAGS and _is_given(value, entries[name]))
     ]
     return [{"flag": name, "value": escape_markdown(str(arguments[name]))} for name in shown]

@@ -47,7 +47,7 @@ def test_forms_of_a_selection(write_suite):
     )
     assert short and stages and full
     assert short.stages == [{"learning_rate": [0.001, 0.003], "rho": [0.1]}]
-    assert (short.seeds, short.holdout_samples) == ([2], 1000)  # one above the largest
+    assert (short.seeds, short.holdout_samples) == ([1000], 1000)
     assert stages.stages == [{"learning_rate": [0.001, 0.003]}, {"rho": [0.1]}]
     assert (full.stages, full.seeds, full.holdout_samples) == (short.stages, [7, 8], 50)
 
@@ -68,6 +68,8 @@ def test_the_shipped_suite():
         ({"seeds": [0, 0]}, "seeds: 0 stands twice"),
         ({"seeds": [0, True]}, "seeds must be a list of whole numbers, at least 0"),
         ({"tasks": "agreement"}, "tasks must be a list of names or map labels to flags, got 'agreement'"),
+        ({"methods": ["none", {"sam": {}}]}, "methods must be a list of names or map labels to flags"),
+        ({"seeds": [1000], "select": {"rho": [0.1]}}, "select: seeds: 1000 is one of the suite's own seeds"),
         ({"tasks": ["agrement"]}, "unknown task_name 'agrement', did you mean 'agreement'"),
         (
             {"methods": {"sam-2": {"rho": 1}}},

@@ -115,6 +115,8 @@ def test_noise_is_in_the_training_part_alone():
         ({"max_train_samples": 2, "max_train_samples_per_class": 2}, "limit the same; give one of them"),
         ({"probe_hidden_size": 4, "use_peft": True}, "no use for adapters"),
         ({"lora_r": 0}, "lora_r must be at least 1, got 0"),
+        ({"lora_r": 8}, "lora_r: of no use without --use_peft"),
+        ({"tokenizer_name": "/no/such"}, "tokenizer_name: there is no /no/such; name an existing folder"),
     ],
 )
 def test_flags_that_cannot_be(given, words):

@@ -254,3 +254,9 @@ def test_no_pipeline_is_promised_for_a_probe():
     assert (data.library_name, data.pipeline_tag) == ("hf_vasso", None)
     data = model_card(RECORD, get_method("sam")).data
     assert (data.library_name, data.pipeline_tag) == ("transformers", "text-classification")
+
+
+def test_the_size_of_adapters_is_told():
+    arguments = {**RECORD.arguments, "use_peft": True, "lora_r": 16, "lora_alpha": 32}
+    assert "| lora_r " in model_card(replace(RECORD, arguments=arguments), get_method("sam")).text
+    assert "lora_r" not in model_card(replace(RECORD, arguments={**arguments, "use_peft": False}), SAM).text

@@ -229,7 +229,7 @@ def _missing(collection: Collection) -> Section:
     ]
     tables = _tables(
         Table("failed", "Runs that failed", failed),
-        Table("missing", "Planned runs that were not run", _missing_rows(collection.missing)),
+        Table("missing", "Planned runs without a usable record", _missing_rows(collection.missing)),
     )
     return Section("missing", "Missing and failed runs", [] if tables else [_NONE_MISSING], tables=tables)
 
