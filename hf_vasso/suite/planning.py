@@ -130,8 +130,9 @@ def trial_run(suite: SuiteFile, cell: Cell, seed: int, tries: Mapping[str, Any])
     """
     Plan a trial, in `<output_dir>/.select/<task label>/<model>/<method label>/<values>`.
 
-    It is judged on held-out training examples. What it leaves beside `trial.json` lies in a folder `run` in its own,
-    which is deleted in the end.
+    Values that the run would have anyway are not in the folder's name, so a trial that a stage before has made is not
+    made again. It is judged on held-out training examples. What it leaves beside `trial.json` lies in a folder `run`
+    in its own, which is deleted in the end.
 
     Args:
         suite: The suite's file, with a selection.
@@ -147,7 +148,8 @@ def trial_run(suite: SuiteFile, cell: Cell, seed: int, tries: Mapping[str, Any])
     """
     assert suite.select is not None
     flags = {**_flags(suite, cell, seed, tries), "holdout_samples": suite.select.holdout_samples, "do_predict": None}
-    name = ",".join(f"{flag}={_file_name(value)}" for flag, value in {**tries, "seed": seed}.items())
+    changed = _changed(suite, cell, seed, tries)
+    name = ",".join(f"{flag}={_file_name(value)}" for flag, value in {**changed, "seed": seed}.items())
     return _run(suite, cell, flags, name, dict(tries))
 
 
@@ -206,6 +208,14 @@ def _naming(suite: SuiteFile, cell: Cell) -> Iterator[None]:
         yield
     except ValueError as error:
         raise ValueError(f"{suite.path}: task {cell.task}, method {cell.method}: {error}") from error
+
+
+def _changed(suite: SuiteFile, cell: Cell, seed: int, tries: Mapping[str, Any]) -> dict[str, Any]:
+    """The values that are others than those without the trial: equal trials of two stages have one folder."""
+    with _naming(suite, cell):
+        words = flag_words(_flags(suite, cell, seed, {}), suite.path)
+        without = result_arguments(*parse_glue_arguments(words))
+    return {flag: value for flag, value in tries.items() if without.get(flag) != value}
 
 
 def _file_name(value: Any) -> str:

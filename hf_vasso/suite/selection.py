@@ -3,6 +3,7 @@
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
 
 from hf_vasso.results.files import write_json
@@ -50,17 +51,19 @@ def planned_trials(suite: SuiteFile, fresh: bool = False) -> tuple[list[Run], bo
     Raises:
         ValueError: A flag is unknown or has a wrong value; the message names file, task, method and flag.
     """
-    planned, all_known = [], True
+    planned: dict[Path, Run] = {}
+    all_known = True
     kept = {} if fresh else _read_choices(suite)
     for cell, grids in _grids(suite).items():
         values: Values = {}
         for number, grid in enumerate(grids):
             trials = _stage(suite, cell, grid, values)
-            planned += [trial for trial in trials if cell not in kept or run_state(trial) == "done"]
+            wanted = [trial for trial in trials if cell not in kept or run_state(trial) == "done"]
+            planned |= {trial.folder: trial for trial in wanted if trial.folder not in planned}
             ended = not fresh and all(run_state(trial) in ("done", "failed") for trial in trials)
             values = (best_values(trials) if ended else None) or dict(trials[0].tries or {})
             all_known = all_known and (ended or number == len(grids) - 1)
-    return planned, all_known
+    return list(planned.values()), all_known
 
 
 def check_trials(trials: Sequence[Run]) -> None:

@@ -67,13 +67,29 @@ def suite(write_suite):
 
 def test_a_stage_is_tried_at_the_best_of_the_one_before(suite):
     made = Made(peak)
-    choices = select(suite(), made)
+    choices = select(suite(methods={"none": None, "sam": None}), made)
     tried = [values for label, values in made.values if label == "sam"]
     assert tried[:3] == [{"learning_rate": 0.001}, {"learning_rate": 0.002}, {"learning_rate": 0.004}]
     assert tried[3:] == [{"learning_rate": 0.002, "rho": 0.1}, {"learning_rate": 0.002, "rho": 0.2}]
     assert choices[SAM]["chosen"] == {"learning_rate": 0.002, "rho": 0.2}
     assert [len([None for label, _ in made.values if label == name]) for name in ("none", "sam")] == [5, 5]
     assert choices[SAM]["notes"] == ["rho 0.2 is the largest value tried; better ones may lie beyond"]
+
+
+@pytest.mark.parametrize(("flags", "own_rho"), [({}, 0.05), ({"rho": 0.1}, 0.1)])
+def test_a_trial_of_a_stage_before_is_not_made_again(suite, flags, own_rho):
+    stages = [{"learning_rate": [0.001, 0.002]}, {"rho": [own_rho, 0.2]}]
+    made = Made(peak)
+    read = suite(stages=stages, methods={"sam": flags})
+    choice = select(read, made)[SAM]
+    assert choice["chosen"] == {"learning_rate": 0.002, "rho": 0.2}
+    assert [values for _, values in made.values] == [
+        {"learning_rate": 0.001},
+        {"learning_rate": 0.002},
+        {"learning_rate": 0.002, "rho": 0.2},
+    ]
+    assert len(choice["scores"]) == 4
+    assert len(planned_trials(read)[0]) == 3
 
 
 def test_a_trial_is_judged_on_held_out_training_examples(suite):
