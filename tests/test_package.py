@@ -116,7 +116,7 @@ def wheel(tmp_path_factory) -> Path:
 
 
 def test_wheel_holds_the_package_and_nothing_else(wheel):
-    shipped = (".py", ".typed", ".yaml")
+    shipped = (".py", ".typed", ".yaml", ".j2", ".css", ".js")
     sources = {str(path.relative_to(ROOT)) for path in PACKAGE.rglob("*") if path.suffix in shipped}
     assert any(name.startswith("hf_vasso/recipes/") for name in sources)
     with zipfile.ZipFile(wheel) as archive:

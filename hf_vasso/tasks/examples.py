@@ -111,7 +111,7 @@ def noisy_labels(labels: Sequence[int], num_labels: int, share: float, seed: int
 
     Example:
         >>> noisy_labels([0, 0, 0, 0], num_labels=2, share=0.5, seed=0)
-        [1, 0, 1, 0]
+        [0, 0, 1, 1]
     """
     generator = np.random.default_rng(seed)
     noisy = np.array(labels)
