@@ -135,9 +135,19 @@ def build_content(collection: Collection, comparison: Comparison, name: str) -> 
         _left_out(collection),
     ]
     names = [plan.name for plan in collection.plans] or [name]
-    return Content(
-        ", ".join(dict.fromkeys(names)), answer(shown, collection.plans), list(filter(_has_content, sections))
-    )
+    sentences = [*answer(shown, collection.plans), *_gaps(collection)]
+    return Content(", ".join(dict.fromkeys(names)), sentences, list(filter(_has_content, sections)))
+
+
+def _gaps(collection: Collection) -> list[str]:
+    """A sentence that tells at the top what the last sections list."""
+    counts = {
+        "planned runs without a usable record": len(collection.missing),
+        "failed runs": len(collection.failures),
+        "files left out": len(collection.left_out),
+    }
+    found = [f"{what}: {count}" for what, count in counts.items() if count]
+    return [f"Not in these numbers: {', '.join(found)} (listed at the end)."] if found else []
 
 
 def _tell_models_apart(comparison: Comparison, tasks: Sequence[TaskRuns]) -> tuple[Comparison, Sequence[TaskRuns]]:
