@@ -105,6 +105,11 @@ _HOW_TO_READ_CURVES = (
     "Lines are means over seeds, bands reach from the lowest seed to the highest. The sharpness gap is how much the "
     "perturbation raises the loss: a larger rho makes it larger, so it ranks methods only at equal rho."
 )
+_HOW_TO_READ_COST = (
+    "Passes and steps are exact. Seconds are wall clock and depend on what ran beside; memory is that of the GPU's "
+    "tensors, without a GPU that of the whole process. In the figures, methods with equally many passes are drawn side "
+    "by side."
+)
 _NONE_MISSING = "None: every planned run that is known here has its record."
 
 
@@ -214,7 +219,8 @@ def _secondary(comparison: Comparison, drawings: Sequence[Drawing]) -> Section:
 
 def _cost(comparison: Comparison, drawings: Sequence[Drawing]) -> Section:
     tables = _tables(Table("cost", "Means over seeds, of one training", cost_rows(comparison)))
-    return Section("cost", "Cost", tables=tables, drawings=_of_kind(drawings, "trade"))
+    trades = _of_kind(drawings, "trade")
+    return Section("cost", "Cost", [_HOW_TO_READ_COST] if tables else [], tables=tables, drawings=trades)
 
 
 def _training(drawings: Sequence[Drawing]) -> Section:
