@@ -107,8 +107,8 @@ _HOW_TO_READ_CURVES = (
 )
 _HOW_TO_READ_COST = (
     "Passes and steps are exact. Seconds are wall clock and depend on what ran beside; memory is that of the GPU's "
-    "tensors, without a GPU that of the whole process. In the figures, methods with equally many passes are drawn side "
-    "by side."
+    "tensors, without a GPU that of the whole process. In the figures, methods with equally many passes are drawn "
+    "side by side."
 )
 _NONE_MISSING = "None: every planned run that is known here has its record."
 
