@@ -8,7 +8,6 @@ import signal
 import socket
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -529,7 +528,6 @@ def test_no_hub_and_no_files(tiny_bert, tmp_path):
     words = f"glue --task_name rte --model_name_or_path {tiny_bert} --use_cpu --output_dir {tmp_path}/run".split()
     with socket.create_server(("127.0.0.1", 0)) as server:  # a free port, at which nobody listens afterwards
         hub = {"HF_HUB_OFFLINE": "0", "HF_ENDPOINT": f"http://127.0.0.1:{server.getsockname()[1]}"}
-    start = time.monotonic()
     result = subprocess.run(
         [sys.executable, "-m", "hf_vasso", *words],
         env={**os.environ, **hub},
@@ -537,8 +535,8 @@ def test_no_hub_and_no_files(tiny_bert, tmp_path):
         text=True,
         timeout=60,
     )
-    assert time.monotonic() - start < 15
     assert result.returncode == 2
+    assert "Retrying" not in result.stderr  # the hub's client repeats its question for 23 seconds, and says so
     assert result.stderr.count("hf-vasso: task rte has no data") == 1
     assert "Either make http://127.0.0.1" in result.stderr
     assert "or pass --data_dir with a folder" in result.stderr
