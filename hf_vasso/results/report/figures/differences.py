@@ -1,0 +1,91 @@
+"""Draw the paired differences of the contrasts with their intervals."""
+
+from collections.abc import Sequence
+
+from matplotlib.axes import Axes
+
+from hf_vasso.results.comparison.contrasts import Contrast
+from hf_vasso.results.comparison.metric_words import SCORE, format_estimate, is_percent, metric_name
+from hf_vasso.results.report.drawing import BLUE, GREY, INK, VERMILION, Style, draw_panel, short
+from hf_vasso.results.report.figures.panel import (
+    Drawing,
+    list_rows,
+    metric_scale,
+    paint_interval,
+    panel_height,
+    write_beside,
+)
+
+__all__ = ["draw_all_differences"]
+
+
+def draw_all_differences(contrasts: Sequence[Contrast]) -> list[Drawing]:
+    """One panel per kind of metric, since a loss and an accuracy share no axis."""
+    panels: dict[tuple[str, str, bool], list[Contrast]] = {}
+    for contrast in contrasts:
+        kind = SCORE if contrast.headline and is_percent(contrast.metric) else contrast.metric
+        panels.setdefault((kind, contrast.direction, contrast.headline), []).append(contrast)
+    return [
+        _draw_differences(f"differences-{number}", kind, direction, rows)
+        for number, ((kind, direction, _), rows) in enumerate(panels.items(), 1)
+    ]
+
+
+_VERDICTS = {
+    "better": Style("shown better", BLUE, "o"),
+    "worse": Style("shown worse", VERMILION, "s"),
+    "no difference shown": Style("no difference shown", GREY, "D"),
+    "too few seeds": Style("too few seeds", GREY, "D"),
+}
+
+
+def _draw_differences(name: str, kind: str, direction: str, contrasts: Sequence[Contrast]) -> Drawing:
+    def paint(axes: Axes) -> None:
+        axes.axvline(0, color=INK, linewidth=0.8)
+        for place, contrast in enumerate(contrasts):
+            difference, scale, style = contrast.difference, metric_scale(contrast.metric), _VERDICTS[contrast.verdict]
+            ends = scale * difference.mean, scale * difference.low, scale * difference.high
+            paint_interval(axes, place, *ends, style, filled=style.colour != GREY)
+            write_beside(axes, place, _difference_and_interval(contrast))
+        list_rows(axes, [f"{_minus(contrast)}\n{short(contrast.task)}" for contrast in contrasts])
+        unit = " in points" if is_percent(contrasts[0].metric) else ""
+        axes.set_xlabel(f"difference{unit}; {_better_side(direction)}")
+
+    title = f"Paired differences: {metric_name(kind)}"
+    return Drawing(
+        "differences" if contrasts[0].headline else "secondary-differences",
+        name,
+        title,
+        "; ".join(
+            f"{_minus(contrast)} on {contrast.task}: {_difference_and_interval(contrast)}, {contrast.verdict}"
+            for contrast in contrasts
+        ),
+        [
+            {
+                "task": contrast.task,
+                "first": contrast.first_name,
+                "second": contrast.second_name,
+                "metric": contrast.metric,
+                "difference": contrast.difference.mean,
+                "low": contrast.difference.low,
+                "high": contrast.difference.high,
+                "n": contrast.difference.count,
+                "verdict": contrast.verdict,
+            }
+            for contrast in contrasts
+        ],
+        draw_panel(name, title, panel_height(len(contrasts)), paint),
+    )
+
+
+def _minus(contrast: Contrast) -> str:
+    return f"{short(contrast.first_name, 16)} − {short(contrast.second_name, 16)}"
+
+
+def _difference_and_interval(contrast: Contrast) -> str:
+    difference = contrast.difference
+    return format_estimate(contrast.metric, difference.mean, difference.low, difference.high)
+
+
+def _better_side(direction: str) -> str:
+    return f"the first is better to the {'right' if direction == 'higher' else 'left'}"
