@@ -12,13 +12,8 @@ from hf_vasso.results.failure import FAILURE_FILE
 from hf_vasso.results.suite_plan import PlannedRun
 from hf_vasso.suite.suite_file import SuiteFile
 from hf_vasso.suite.trials import TRIAL_FILE
-from hf_vasso.tasks.arguments import (
-    GlueArguments,
-    base_name,
-    parse_glue_arguments,
-    result_arguments,
-    with_base_names,
-)
+from hf_vasso.tasks.arguments import GlueArguments, base_name, parse_glue_arguments
+from hf_vasso.tasks.binding import result_arguments, with_base_names
 from hf_vasso.tasks.glue import get_task
 from hf_vasso.tasks.plan import plan_training
 from hf_vasso.tasks.recipes import flag_words

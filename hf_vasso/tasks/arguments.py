@@ -16,55 +16,12 @@ from hf_vasso.tasks.recipes import recipe_arguments, recipe_names
 from hf_vasso.training.arguments import VassoTrainingArguments
 
 __all__ = [
+    "PATHS",
     "GlueArguments",
     "base_name",
-    "binding_arguments",
     "parse_glue_arguments",
-    "result_arguments",
-    "with_base_names",
 ]
 
-# Flags that change neither the training nor its evaluation, so that a repeated command may change them. Evaluation
-# during training is not among them: it decides which checkpoint is the best one and a plateau's learning rate.
-_FREE_PREFIXES = ("hub_", "log_", "logging_", "push_to_hub", "save_", "trackio_")
-_FREE = {
-    "cache_dir",
-    "config",
-    "dataloader_multiprocessing_context",
-    "dataloader_num_workers",
-    "dataloader_persistent_workers",
-    "dataloader_pin_memory",
-    "dataloader_prefetch_factor",
-    "ddp_timeout",
-    "debug",
-    "disable_tqdm",
-    "do_eval",
-    "do_predict",
-    "do_train",
-    "dry_run",
-    "enable_jit_checkpoint",
-    "eval_accumulation_steps",
-    "fresh",
-    "include_num_input_tokens_seen",
-    "include_tokens_per_second",
-    "local_rank",
-    "method_args",  # its numbers are compared one by one, as rho and theta are
-    "output_dir",
-    "overwrite_output_dir",
-    "per_device_eval_batch_size",
-    "per_gpu_eval_batch_size",
-    "project",
-    "ray_scope",
-    "report_to",
-    "restore_callback_states_from_checkpoint",
-    "resume_from_checkpoint",
-    "run_name",
-    "skip_memory_metrics",
-    "token",
-    "torch_empty_cache_steps",
-}
-# Checkpoints are free too, unless the best of them becomes the model.
-_CHECKPOINTS = {"save_steps", "save_strategy"}
 # Flags of the Transformers example for data of one's own.
 _INSTEAD_OF_DATA_DIR = {"dataset_name", "test_file", "train_file", "validation_file"}
 _COUNTS = (
@@ -79,7 +36,7 @@ _COUNTS = (
     "lora_alpha",
 )
 _MODELS = ("config_name", "model_name_or_path", "tokenizer_name")
-_PATHS = (*_MODELS, "data_dir")
+PATHS = (*_MODELS, "data_dir")
 
 
 @dataclass
@@ -274,52 +231,6 @@ def parse_glue_arguments(arguments: Sequence[str]) -> tuple[GlueArguments, Vasso
     words += _defaults(given)
     glue, training = parser.parse_args_into_dataclasses(words, look_for_args_file=False)
     return glue, training
-
-
-def result_arguments(glue: GlueArguments, training: VassoTrainingArguments) -> dict[str, Any]:
-    """
-    The flags that change the training, its evaluation or its predictions.
-
-    Args:
-        glue: The task, data and model.
-        training: The training's flags.
-
-    Returns:
-        Flag to value, ready for JSON. The method's numbers are the ones that hold, given or its own; folders are
-        absolute paths; "num_processes" is the number of processes.
-    """
-    flags = {**vars(glue), **training.to_dict(), **training.build_method().numbers}
-    always = _CHECKPOINTS if training.load_best_model_at_end else set()
-    kept = {
-        name: value
-        for name, value in flags.items()
-        if name in always or not (name in _FREE or name.startswith(_FREE_PREFIXES))
-    }
-    for name in _PATHS:
-        if kept[name] is not None and os.path.exists(kept[name]):
-            kept[name] = os.path.realpath(kept[name])
-    return {**kept, "num_processes": training.world_size}
-
-
-def binding_arguments(glue: GlueArguments, training: VassoTrainingArguments) -> dict[str, Any]:
-    """
-    The flags that change the training: a run can be continued only with the same ones.
-
-    Args:
-        glue: The task, data and model.
-        training: The training's flags.
-
-    Returns:
-        Those of `result_arguments` without the limits of what is evaluated and predicted after the training. What is
-        evaluated during the training may decide about it.
-    """
-    free = {"max_predict_samples"} if training.eval_strategy != "no" else {"max_predict_samples", "max_eval_samples"}
-    return {name: value for name, value in result_arguments(glue, training).items() if name not in free}
-
-
-def with_base_names(arguments: dict[str, Any]) -> dict[str, Any]:
-    """The same arguments with the base names of folders, for records that are passed on."""
-    return {name: base_name(value) if name in _PATHS and value else value for name, value in arguments.items()}
 
 
 def base_name(name_or_path: str) -> str:

@@ -19,14 +19,8 @@ from hf_vasso.results.environment import environment
 from hf_vasso.results.files import write_text
 from hf_vasso.results.record import Record, write_record
 from hf_vasso.results.summary import summary
-from hf_vasso.tasks.arguments import (
-    GlueArguments,
-    base_name,
-    binding_arguments,
-    parse_glue_arguments,
-    result_arguments,
-    with_base_names,
-)
+from hf_vasso.tasks.arguments import GlueArguments, base_name, parse_glue_arguments
+from hf_vasso.tasks.binding import binding_arguments, result_arguments, with_base_names
 from hf_vasso.tasks.cost import NO_COST, TrainingClock, training_cost
 from hf_vasso.tasks.data import joint_fingerprint, load_task
 from hf_vasso.tasks.encoding import encode

@@ -5,13 +5,8 @@ import json
 import pytest
 
 from hf_vasso.tasks import recipes
-from hf_vasso.tasks.arguments import (
-    base_name,
-    binding_arguments,
-    parse_glue_arguments,
-    result_arguments,
-    with_base_names,
-)
+from hf_vasso.tasks.arguments import base_name, parse_glue_arguments
+from hf_vasso.tasks.binding import binding_arguments, result_arguments, with_base_names
 
 NEEDED = ["--use_cpu", "--task_name", "rte", "--model_name_or_path", "org/bert"]
 
