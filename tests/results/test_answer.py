@@ -58,11 +58,12 @@ def test_tasks_of_one_verdict_stand_together():
     lead, *others = sentences(records)
     assert lead == "vasso against sam: too few seeds to tell on cola, rte."  # two tests: 7 seeds are needed
     assert others[2] == (
-        "vasso minus sam in score, mean of 2 tasks: +1.00 points, n = 6 (too few seeds for an interval)."
+        "vasso minus sam in score, mean of 2 tasks: +1.00 points [+1.00, +1.00], n = 6 "
+        "(with fewer than 20 seeds the interval is too narrow)."
     )
 
 
-def test_an_average_has_an_interval_from_20_seeds_on():
+def test_the_interval_of_an_average_can_be_trusted_from_20_seeds_on():
     records = [*differing_by(1, 20), *(replace(record, task_label="cola") for record in differing_by(1, 21))]
     assert "vasso minus sam in score, mean of 2 tasks: +1.00 points [+1.00, +1.00], n = 20 to 21." in sentences(
         records

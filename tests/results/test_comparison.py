@@ -129,6 +129,19 @@ def test_verdicts():
     assert [rows.verdict for rows in few] == ["too few seeds"]
 
 
+def test_what_was_planned_and_is_missing_is_corrected_for():
+    groups = [make_runs("none", NONE * 2), make_runs("sam", SAM[:1]), make_runs("vasso", VASSO * 2)]
+    comparison = compare(collection_of(*groups))
+    against_sam, against_base = comparison.contrasts
+    assert against_sam.p_holm is None
+    assert against_base.p_holm == pytest.approx(2 * against_base.p_value)
+    assert {(rows.comparisons, rows.seeds_needed) for rows in comparison.contrasts} == {(2, 7)}
+    note = "On the headline metric 1 comparison (1 contrast on 1 task) is tested"
+    assert any(
+        words.startswith(note) and "as if all 2 that were planned were there" in words for words in comparison.notes
+    )
+
+
 def test_only_equal_seeds_are_paired():
     groups = [make_runs("none", NONE), [make_record("vasso", seed, 0.8) for seed in (2, 3, 4)]]
     comparison = compare(collection_of(*groups))
@@ -144,7 +157,7 @@ def test_one_common_seed_is_not_tested():
     assert (contrast.p_value, contrast.p_holm, contrast.comparisons, contrast.verdict) == (
         None,
         None,
-        0,
+        1,
         "too few seeds",
     )
     assert "One seed has no interval and no test: AdamW on sst2, vasso on sst2." in comparison.notes

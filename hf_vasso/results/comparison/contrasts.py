@@ -40,7 +40,7 @@ class Contrast:
         seeds: The seeds that both have.
         p_value: Of the two-sided sign-flip test; None for one pair.
         p_holm: The same after Holm's correction.
-        comparisons: How many are corrected together.
+        comparisons: How many are corrected together: all that were planned, so that missing runs make no other easier.
         seeds_needed: How many seeds a test needs to reach 0.05 with so many.
         verdict: "better" or "worse" where `p_holm` is at most 0.05, "too few seeds" where it could not be, and
             "no difference shown": the first against the second.
@@ -105,13 +105,13 @@ def make_contrasts(cells: Sequence[Cell], pairs: dict[tuple[str, str], list[Pair
             if both[0] and both[1] and family(both[0]) and both[0].values.keys() & both[1].values.keys():
                 contrasts.append(_contrast(both[0], both[1]))
     order = list(dict.fromkeys(pair for of_task in pairs.values() for pair in of_task))
-    families = ("headline", LOSS, CALIBRATION)
     contrasts.sort(key=lambda contrast: order.index((contrast.first, contrast.second)))
-    return [
-        corrected
-        for name in families
-        for corrected in _corrected([contrast for contrast in contrasts if family(contrast) == name])
-    ]
+    corrected = []
+    for name in ("headline", LOSS, CALIBRATION):
+        tasks = {(cell.model, cell.task) for cell in cells if family(cell) == name}
+        planned = sum(len(pairs[task]) for task in tasks)
+        corrected += _corrected([contrast for contrast in contrasts if family(contrast) == name], planned)
+    return corrected
 
 
 def family(row: Cell | Contrast) -> str | None:
@@ -154,21 +154,22 @@ def _contrast(first: Cell, second: Cell) -> Contrast:
     )
 
 
-def _corrected(contrasts: Sequence[Contrast]) -> list[Contrast]:
-    """One family of contrasts with its correction and what follows from it."""
-    p_values = [contrast.p_value for contrast in contrasts if contrast.p_value is not None]
-    corrected = iter(holm(p_values) if p_values else [])
-    needed = seeds_needed(max(len(p_values), 1))
+def _corrected(contrasts: Sequence[Contrast], planned: int) -> list[Contrast]:
+    """One family of contrasts with its correction, for as many as were planned, and what follows from it."""
+    if not contrasts:
+        return []
+    p_values = [1.0 if contrast.p_value is None else contrast.p_value for contrast in contrasts]
+    corrected = holm([*p_values, *[1.0] * (planned - len(p_values))])[: len(p_values)]
     return [
         _with_verdict(
             replace(
                 contrast,
-                p_holm=None if contrast.p_value is None else next(corrected),
-                comparisons=len(p_values),
-                seeds_needed=needed,
+                p_holm=None if contrast.p_value is None else p_holm,
+                comparisons=planned,
+                seeds_needed=seeds_needed(planned),
             )
         )
-        for contrast in contrasts
+        for contrast, p_holm in zip(contrasts, corrected, strict=True)
     ]
 
 

@@ -55,25 +55,29 @@ def make_notes(
 
 
 def _about_tests(contrasts: Sequence[Contrast]) -> list[str]:
-    notes = []
+    alike: dict[str, list[str]] = {}
     for name, words in _FAMILIES.items():
         tested = [contrast for contrast in contrasts if family(contrast) == name and contrast.p_value is not None]
         if tested:
-            notes.append(_about_family(words, tested))
+            alike.setdefault(_about_family(tested), []).append(words)
+    notes = [
+        f"On {'each of ' if len(names) > 1 else ''}{_joined(names)} {sentence}" for sentence, names in alike.items()
+    ]
     if any(contrast.difference.count > EXACT_LIMIT for contrast in contrasts):
         notes.append(f"Beyond {EXACT_LIMIT} seeds the test draws 99,999 choices of signs instead of all.")
     return notes
 
 
-def _about_family(words: str, tested: Sequence[Contrast]) -> str:
+def _about_family(tested: Sequence[Contrast]) -> str:
     pairs = len({(contrast.first, contrast.second) for contrast in tested})
     tasks = len({(contrast.model, contrast.task) for contrast in tested})
     counts = [contrast.difference.count for contrast in tested]
-    needed = tested[0].seeds_needed
+    planned, needed = tested[0].comparisons, tested[0].seeds_needed
+    as_planned = f", as if all {planned} that were planned were there" if planned > len(tested) else ""
     what = f"{_number(len(tested), 'comparison')} ({_number(pairs, 'contrast')} on {_number(tasks, 'task')})"
     return (
-        f"On {words} {what} {'is' if len(tested) == 1 else 'are'} tested by an exact two-sided sign-flip test on "
-        f"equal seeds and corrected together by Holm's method. To reach p = 0.05 that needs {needed} seeds; there are "
+        f"{what} {'is' if len(tested) == 1 else 'are'} tested by an exact two-sided sign-flip test on equal seeds and "
+        f"corrected together by Holm's method{as_planned}. To reach p = 0.05 that needs {needed} seeds; there are "
         f"{_range(counts)}{_what_follows(counts, needed)}."
     )
 
@@ -261,6 +265,11 @@ def _environment(record: Record) -> dict[str, str]:
 
 def _number(count: int, noun: str) -> str:
     return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
+
+
+def _joined(words: Sequence[str]) -> str:
+    *others, last = words
+    return f"{', '.join(others)} and {last}" if others else last
 
 
 def _range(counts: Iterable[int]) -> str:

@@ -76,11 +76,10 @@ def _sentence(contrast: Contrast) -> str:
 
 
 def _average_sentence(row: Aggregate) -> str:
-    is_enough = min(row.seeds) >= BOOTSTRAP_FROM  # below, the interval is too narrow
-    low, high = (row.low, row.high) if is_enough else (-math.inf, math.inf)
-    words = format_estimate(row.metric, row.mean, low, high, _unit(row.metric))
+    words = format_estimate(row.metric, row.mean, row.low, row.high, _unit(row.metric))
     counts = " to ".join(map(str, sorted({min(row.seeds), max(row.seeds)})))
-    caveat = "" if is_enough else " (too few seeds for an interval)"
+    is_narrow = min(row.seeds) < BOOTSTRAP_FROM and math.isfinite(row.low)
+    caveat = f" (with fewer than {BOOTSTRAP_FROM} seeds the interval is too narrow)" if is_narrow else ""
     return f"{row.name} in {metric_name(row.metric)}, mean of {len(row.tasks)} tasks: {words}, n = {counts}{caveat}."
 
 
