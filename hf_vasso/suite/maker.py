@@ -32,17 +32,20 @@ class Maker:
         suite: The suite's file.
         make_jobs: Makes runs, several at a time, and yields each with its outcome.
         planned: All trials and runs, as far as they are known.
+        workers: How many runs it makes at a time.
         received: It gets the number of a signal that stops the suite.
     """
 
-    def __init__(self, suite: SuiteFile, make_jobs: MakeJobs, planned: Sequence[Run], received: Sequence[int]) -> None:
+    def __init__(
+        self, suite: SuiteFile, make_jobs: MakeJobs, planned: Sequence[Run], workers: int, received: Sequence[int]
+    ) -> None:
         self._suite = suite
         self._make_jobs = make_jobs
         self._received = received
         self._outcomes: Counter[Outcome] = Counter()
         self._grid = [run for run in planned if run.tries is None]
         left = _unfinished(planned)
-        self._progress = Progress(len(left), sum(run.passes for run in left))
+        self._progress = Progress(len(left), sum(run.passes for run in left), workers)
         if len(left) < len(planned):
             done = len(planned) - len(left)
             self._progress.say(f"{suite.name}: {done} of {len(planned)} trials and runs were finished before")

@@ -202,7 +202,8 @@ def _naming(suite: SuiteFile, cell: Cell) -> Iterator[None]:
     try:
         yield
     except ValueError as error:
-        raise ValueError(f"{suite.path}: task {cell.task}, method {cell.method}: {error}") from error
+        place = f"task {cell.task} with method {cell.method} and the defaults"
+        raise ValueError(f"{suite.path}: {place}: {error}") from error
 
 
 def _changed(suite: SuiteFile, cell: Cell, seed: int, tries: Mapping[str, Any]) -> dict[str, Any]:

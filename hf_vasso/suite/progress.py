@@ -11,16 +11,18 @@ class Progress:
     """
     The live view of a suite.
 
-    The time left is that of the passes left, at the speed of those made. On a terminal it stands in a bar below the
-    lines, elsewhere in the lines.
+    The time left is that of the passes left, at the speed of those made; when a run ends, those beside it are on
+    average half done. On a terminal it stands in a bar below the lines, elsewhere in the lines.
 
     Args:
         runs: How many runs are to be made.
         passes: Their forward passes.
+        workers: How many runs are made at a time.
     """
 
-    def __init__(self, runs: int, passes: int) -> None:
+    def __init__(self, runs: int, passes: int, workers: int) -> None:
         self._runs = runs
+        self._workers = workers
         self._finished = 0
         self._passes = passes
         self._passes_made = 0
@@ -60,5 +62,6 @@ class Progress:
 
     def _time_left(self) -> str:
         seconds = time.monotonic() - self._start
-        left = max(self._passes - self._passes_made, 0)
-        return tqdm.format_interval(seconds * left / max(self._passes_made, 1))
+        beside = min(self._workers - 1, self._runs - self._finished)
+        made = self._passes_made * (1 + beside / 2 / self._finished)
+        return tqdm.format_interval(seconds * max(self._passes - made, 0) / max(made, 1))

@@ -16,6 +16,7 @@ from hf_vasso.suite.selection import SELECTION_FILE, check_trials, known_choices
 from hf_vasso.suite.suite_file import SuiteFile, read_suite_file
 from hf_vasso.suite.work import LOG_FILE
 from hf_vasso.tasks.errors import user_errors
+from hf_vasso.tasks.model import load_tokenizer
 
 __all__ = ["main", "run_suite"]
 
@@ -65,14 +66,15 @@ def run_suite(suite: SuiteFile, *, workers: int | None = None, backend: str | No
         # What makes the runs is started now, so that it is ready when the plan is.
         workers = _workers_on_cluster(suite, workers) if backend == "ray" else _workers_here(suite, workers, cards)
         trials, runs, _ = _plan(suite, cards, fresh)
+        _check_models(runs)
     if fresh:
         _delete(suite, runs)
     planned = [*trials, *runs]
     if backend == "ray":  # a signal ends this process, and the cluster's workers and runs end with it
         with runs_on_cluster(workers, suite.threads_per_run) as make_jobs:
-            return Maker(suite, make_jobs, planned, received=[]).make_suite()
+            return Maker(suite, make_jobs, planned, workers, received=[]).make_suite()
     with stop_on_signals() as received, runs_on_this_machine(workers, cards) as make_jobs:
-        return Maker(suite, make_jobs, planned, received).make_suite()
+        return Maker(suite, make_jobs, planned, workers, received).make_suite()
 
 
 def _listing(suite: SuiteFile, fresh: bool) -> str:
@@ -90,6 +92,15 @@ def _plan(suite: SuiteFile, cards: Sequence[str], fresh: bool) -> tuple[list[Run
         return trials, grid_runs(suite, {}), all_known
     check_trials(trials)
     return trials, grid_runs(suite, known_choices(suite)), all_known
+
+
+def _check_models(runs: Sequence[Run]) -> None:
+    """Look for each model once, as one that is not there would fail run by run."""
+    for glue in {run.glue.model: run.glue for run in runs}.values():
+        try:
+            load_tokenizer(glue)
+        except OSError as error:
+            raise ValueError(f"the model {glue.model} cannot be loaded: {error}") from error
 
 
 def _parse(arguments: Sequence[str]) -> Namespace:

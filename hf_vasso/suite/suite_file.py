@@ -225,7 +225,9 @@ def _contrasts(path: Path, content: Any, methods: Iterable[str]) -> list[list[st
     pairs = content if isinstance(content, list) else [content]
     for pair in pairs:
         if not isinstance(pair, list) or len(pair) != 2 or pair[0] == pair[1]:
-            raise ValueError(f"{path}: contrasts must be pairs of two method labels such as [sam, none], got {pair!r}")
+            raise ValueError(
+                f"{path}: contrasts must be pairs of two different method labels such as [sam, none], got {pair!r}"
+            )
         for label in pair:
             if label not in methods:
                 raise ValueError(f"{path}: contrasts: {unknown_name('method label', str(label), methods)}")

@@ -36,6 +36,11 @@ With seed {{ record.seed }}, on {{ record.eval_examples }} examples of {{ scores
 methods apart.
 {% else %}Not evaluated.
 {% endif %}
+## Use
+
+In place of FOLDER goes this folder, or the model's id on the hub.
+
+{{ use }}
 {{ method_section }}
 ## Training
 
@@ -50,6 +55,30 @@ commit {{ safe(environment.commit or "unknown") }}
 
 {{ markdown_table(flags) }}
 """
+
+_USES = {
+    "transformers": """\
+```python
+from transformers import pipeline
+
+classify = pipeline("text-classification", model="FOLDER")
+```
+""",
+    "peft": """\
+```python
+from peft import AutoPeftModelForSequenceClassification
+from transformers import AutoTokenizer
+
+model = AutoPeftModelForSequenceClassification.from_pretrained("FOLDER", num_labels={num_labels})
+tokenizer = AutoTokenizer.from_pretrained("FOLDER")
+```
+""",
+    "hf_vasso": """\
+```shell
+hf-vasso glue --task_name {task} --model_name_or_path FOLDER --do_predict --output_dir predictions
+```
+""",
+}
 
 # Shown whatever they are; all others where they differ from their defaults.
 _SHOWN_FLAGS = {
@@ -102,6 +131,7 @@ def model_card(record: Record, method: Method) -> ModelCard:
         record=record,
         cost=record.cost,
         environment=record.environment,
+        use=_USES[_library(record)].format(task=record.task, num_labels=TASKS[record.task].num_labels),
         method_section=method_section(method),
         flags=_flag_rows(record.arguments),
     )
@@ -109,19 +139,25 @@ def model_card(record: Record, method: Method) -> ModelCard:
 
 def _card_data(record: Record, method: Method) -> ModelCardData:
     task = TASKS[record.task]
-    is_probe = record.arguments.get("probe_hidden_size") is not None  # no pipeline makes its features
     is_from_hub = record.arguments.get("model_name_or_path") is not None and "/" in record.model
     return ModelCardData(
         base_model=record.model if is_from_hub else None,  # of a folder the record keeps the last part of its path
         datasets=[task.hub_id] if task.hub_id else None,
         eval_results=_eval_results(record) or None,
         language="en",
-        library_name="hf_vasso" if is_probe else "peft" if record.arguments.get("use_peft") else "transformers",
+        library_name=_library(record),
         metrics=list(task.metrics),
         model_name="-".join([Path(record.model).name, record.task_label, record.label]),
-        pipeline_tag=None if is_probe else "text-classification",
+        pipeline_tag=None if _library(record) == "hf_vasso" else "text-classification",
         tags=[*method_tags(method), "generated_from_trainer"],
     )
+
+
+def _library(record: Record) -> str:
+    """What loads the model."""
+    if record.arguments.get("probe_hidden_size") is not None:
+        return "hf_vasso"  # no pipeline makes the features of a probe
+    return "peft" if record.arguments.get("use_peft") else "transformers"
 
 
 def _eval_results(record: Record) -> list[EvalResult]:

@@ -79,12 +79,18 @@ def read_mapping(path: Path) -> dict[str, Any]:
         What stands in it.
 
     Raises:
-        ValueError: It is no YAML, has a key twice, or is no mapping.
+        ValueError: It cannot be read, is no YAML, has a key twice, or is no mapping.
     """
     try:
         content = yaml.load(path.read_text(encoding="utf-8"), Loader=_Loader)
-    except yaml.YAMLError as error:
-        raise ValueError(f"{path} is broken YAML: {error}") from error
+    except OSError as error:
+        raise ValueError(f"{path} cannot be read ({error.strerror}); name a YAML file") from error
+    except yaml.MarkedYAMLError as error:
+        line = f", line {error.problem_mark.line + 1}" if error.problem_mark else ""
+        hint = "; indent with spaces, not with tabs" if "'\\t'" in str(error.problem) else ""
+        raise ValueError(f"{path}{line}: broken YAML, {error.problem}{hint}") from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ValueError(f"{path} is no text of YAML: {error}") from error
     if not isinstance(content, dict):
         raise ValueError(f"{path} must map flags to values, one `key: value` a line, got {content!r}")
     return {str(key): value for key, value in content.items()}

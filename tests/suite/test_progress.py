@@ -18,7 +18,7 @@ def clock(monkeypatch):
 
 
 def test_the_time_left_is_that_of_the_passes_left(clock, capsys):
-    view = Progress(runs=3, passes=400)
+    view = Progress(runs=3, passes=400, workers=1)
     clock[0] = 30.0
     view.finished("first", passes=100)
     clock[0] = 60.0
@@ -34,11 +34,24 @@ def test_the_time_left_is_that_of_the_passes_left(clock, capsys):
     ]
 
 
+def test_runs_beside_the_one_that_ended_are_half_done(clock, capsys):
+    view = Progress(runs=3, passes=300, workers=3)
+    clock[0] = 30.0
+    view.finished("first", passes=100)  # 100 made, two halves beside: 200 in 30 s
+    clock[0] = 40.0
+    view.finished("second", passes=100)  # 200 made, one half beside: 250 in 40 s
+    view.close()
+    assert [line.split("]")[0] for line in capsys.readouterr().out.splitlines()] == [
+        "[1/3, 00:15 left",
+        "[2/3, 00:08 left",
+    ]
+
+
 def test_a_terminal_has_a_bar(clock, monkeypatch, capsys):
     terminal = io.StringIO()
     terminal.isatty = lambda: True
     monkeypatch.setattr(sys, "stderr", terminal)
-    view = Progress(runs=2, passes=200)
+    view = Progress(runs=2, passes=200, workers=1)
     clock[0] = 30.0
     view.finished("first", passes=100)
     view.close()

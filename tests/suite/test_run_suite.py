@@ -302,8 +302,11 @@ def test_without_a_finite_trial_a_cell_is_not_run(write_suite, runs, capsys):
     ("keys", "words"),
     [
         ({"defaults": {"lerning_rate": 1}}, "unknown flag --lerning_rate, did you mean --learning_rate?"),
-        ({"methods": {"none": {"rho": 0.1}}}, "task agreement, method none: method 'none' does not use rho"),
-        ({"defaults": {"data_dir": "nowhere"}}, "task agreement, method none: "),
+        (
+            {"methods": {"none": {"rho": 0.1}}},
+            "task agreement with method none and the defaults: method 'none' does not use rho",
+        ),
+        ({"defaults": {"data_dir": "nowhere"}}, "task agreement with method none and the defaults: "),
     ],
 )
 def test_mistakes_are_found_before_anything_starts(write_suite, runs, capsys, keys, words):
@@ -312,6 +315,12 @@ def test_mistakes_are_found_before_anything_starts(write_suite, runs, capsys, ke
     error = capsys.readouterr().err
     assert error.startswith(f"hf-vasso: {path}: ")
     assert words in error
+    assert not runs.exists()
+
+
+def test_a_model_that_is_not_there_is_told_once(write_suite, runs, capsys):
+    assert main(["suite", str(write_suite(defaults={"model_name_or_path": "some/model", "config_name": None}))]) == 2
+    assert capsys.readouterr().err.count("some/model") == 1
     assert not runs.exists()
 
 

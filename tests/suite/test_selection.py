@@ -113,7 +113,7 @@ def test_planned_trials_follow_what_is_known(suite):
 
 
 def test_a_wrong_value_is_found_before_anything_starts(suite):
-    with pytest.raises(ValueError, match=r"suite.yaml: task agreement, method sam: rho .*got -1"):
+    with pytest.raises(ValueError, match=r"suite.yaml: task agreement with method sam and the defaults: rho .*got -1"):
         planned_trials(suite(stages=[{"rho": [0.1, -1]}]))
 
 

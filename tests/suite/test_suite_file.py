@@ -89,8 +89,8 @@ def test_the_shipped_suite():
         ),
         ({"defaults": {"lr_scheduler_type": "reduce_lr_on_plateau"}}, "follows the split that is reported"),
         ({"contrasts": [["sam", "vaso"]]}, "contrasts: unknown method label 'vaso'"),
-        ({"contrasts": [["sam", "sam"]]}, "pairs of two method labels"),
-        ({"contrasts": ["sam"]}, "pairs of two method labels"),
+        ({"contrasts": [["sam", "sam"]]}, "pairs of two different method labels"),
+        ({"contrasts": ["sam"]}, "pairs of two different method labels"),
         ({"threads_per_run": 0}, "threads_per_run must be a whole number, at least 1, got 0"),
         ({"select": {"rho": 0.1}}, "select must map flags to lists of values"),
         ({"select": {"rho": [0.1, "1e-1"]}}, "select: rho: 0.1 stands twice"),
@@ -111,3 +111,23 @@ def test_a_key_that_stands_twice(write_suite):
     path.write_text(path.read_text() + "methods:\n  vasso: {}\n")
     with pytest.raises(ValueError, match="broken YAML.*the key 'methods' stands twice"):
         read_suite_file(path)
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("name: a\n\tseeds: [0]\n", "line 2: broken YAML, .*; indent with spaces, not with tabs"),
+        ("name: a\nseeds [0]\nmethods: sam\n", "line 3: broken YAML, .*expected ':'"),
+        ("name: a: b\n", "line 1: broken YAML, mapping values are not allowed here"),
+    ],
+)
+def test_broken_yaml_is_named_by_its_line(tmp_path, text, words):
+    path = tmp_path / "suite.yaml"
+    path.write_text(text)
+    with pytest.raises(ValueError, match=words):
+        read_suite_file(path)
+
+
+def test_a_file_that_is_not_there(tmp_path):
+    with pytest.raises(ValueError, match=r"nope.yaml cannot be read \(No such file or directory\)"):
+        read_suite_file(tmp_path / "nope.yaml")

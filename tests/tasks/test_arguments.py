@@ -104,7 +104,7 @@ def test_environment_variables_in_a_recipe(tmp_path, monkeypatch):
     [
         ("lerning_rate: 1\n", "unknown flag --lerning_rate, did you mean --learning_rate?"),
         ("learning_rate: fast\n", "argument --learning_rate.*invalid float value: 'fast'"),
-        ("a: [\n", "recipe.yaml is broken YAML"),
+        ("a: [\n", "recipe.yaml, line 2: broken YAML"),
         ("config: glue/rte\n", "recipe.yaml names another recipe, 'glue/rte'; copy its lines instead"),
         ("- a\n", r"must map flags to values, one `key: value` a line, got \['a'\]"),
     ],

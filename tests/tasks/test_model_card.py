@@ -117,6 +117,16 @@ model-index:
 
 With seed 3, on 9815 examples of validation_matched. One seed does not tell methods apart.
 
+## Use
+
+In place of FOLDER goes this folder, or the model's id on the hub.
+
+```python
+from transformers import pipeline
+
+classify = pipeline("text-classification", model="FOLDER")
+```
+
 ## Method
 
 Sharpness-aware training with hf_vasso, method **sam** (rho = 0.1): the optimizer gets gradients at perturbed weights.
@@ -199,7 +209,7 @@ def test_a_later_evaluation_brings_its_scores_into_the_card(flags, tmp_path):
     assert main([*flags, "--do_train"]) == 0
     card = ModelCard.load(tmp_path / "run" / "README.md")
     assert card.data.eval_results is None
-    assert "## Scores\n\nNot evaluated.\n\n## Method" in card.text
+    assert "## Scores\n\nNot evaluated.\n\n## Use" in card.text
     assert main(flags) == 0
     scores = index_of(ModelCard.load(tmp_path / "run" / "README.md"))
     assert scores["validation", "accuracy"] == read_record(tmp_path / "run" / "result.json").metrics["accuracy"]

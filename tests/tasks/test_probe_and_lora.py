@@ -116,6 +116,29 @@ def test_only_adapters_and_head_are_trained_and_saved_and_predict_later(flags, f
     assert read_record(folder / "result.json").metrics == record.metrics
 
 
+def use_of(folder: Path) -> str:
+    """The code with which the model card loads the model."""
+    card = (folder / "README.md").read_text()
+    return card.split("## Use")[1].split("```")[1].partition("\n")[2].replace("FOLDER", str(folder))
+
+
+def test_a_card_loads_adapters_and_probes(flags, folder, tmp_path):
+    assert main([*flags, *LORA]) == 0
+    names: dict = {}
+    exec(use_of(folder), names)  # noqa: S102
+    with torch.no_grad():
+        logits = names["model"](**names["tokenizer"]("the keys seem famous", return_tensors="pt")).logits
+    again = AutoModelForSequenceClassification.from_pretrained(folder, num_labels=2)
+    inputs = AutoTokenizer.from_pretrained(folder)("the keys seem famous", return_tensors="pt")
+    torch.testing.assert_close(logits, again(**inputs).logits)
+
+    assert main([*flags, *PROBE, "--fresh"]) == 0
+    words = use_of(folder).split()
+    words[words.index("predictions")] = f"{tmp_path}/predictions"
+    assert main([*words[1:], "--data_dir", flags[flags.index("--data_dir") + 1]]) == 0
+    assert len((tmp_path / "predictions" / "predictions_test.tsv").read_text().splitlines()) == 6
+
+
 def test_what_is_drawn_anew_beside_the_head_is_saved_with_the_adapters(flags, folder, tiny_bert, tmp_path):
     encoder = AutoModelForMaskedLM.from_pretrained(tiny_bert)  # it has no pooler
     encoder.save_pretrained(tmp_path / "no-pooler")
