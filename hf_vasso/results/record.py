@@ -66,6 +66,8 @@ class Record:
         environment: "device", "threads" (of the CPU, per process), "packages" and "commit".
         collapsed: Whether the model gives one answer for all examples of the (first) validation split, or none that is
             a number; None where it was not evaluated.
+        majority: What the most frequent label scores as the answer to all examples, by the names of `metrics`;
+            empty for a regression and where nothing was evaluated.
         history: What was logged along the training, as columns of equal length: "step" and those of "loss" and
             "sharpness/gap" that there are, None where a step has no value. The file keeps at most 1,000 of the steps,
             evenly spaced, the last one among them.
@@ -88,6 +90,7 @@ class Record:
     arguments: dict[str, Any]
     environment: dict[str, Any]
     collapsed: bool | None = None
+    majority: dict[str, float] = field(default_factory=dict)
     history: dict[str, list[float | None]] = field(default_factory=dict)
     status: str = "finished"
     schema: int = SCHEMA
@@ -257,6 +260,7 @@ _RULES = {
     "environment": Rule(
         'an object of "device", "packages" (name to version), "commit" (or null) and "threads"', _is_environment
     ),
+    "majority": Rule("metric name to number", lambda majority: is_dict_of(majority, is_number)),
     "history": Rule('columns of numbers or nulls, of equal length, one of them "step" without nulls', _is_history),
     "status": Rule('"finished"', lambda status: status == "finished"),
 }

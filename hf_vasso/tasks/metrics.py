@@ -1,7 +1,7 @@
 """GLUE's metrics as an `evaluate.Metric` that needs no hub, with the numbers of scikit-learn and scipy."""
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import datasets
@@ -14,7 +14,15 @@ from transformers import EvalPrediction
 from hf_vasso.tasks.calibration import calibration
 from hf_vasso.tasks.glue import Task
 
-__all__ = ["GlueMetric", "compute_metrics", "logits_of", "metric_direction", "predicted_labels", "recorded_metrics"]
+__all__ = [
+    "GlueMetric",
+    "compute_metrics",
+    "logits_of",
+    "majority_scores",
+    "metric_direction",
+    "predicted_labels",
+    "recorded_metrics",
+]
 
 logger = logging.getLogger(__name__)
 
@@ -96,6 +104,28 @@ def recorded_metrics(task: Task, scores: Mapping[str, float]) -> dict[str, float
         metrics["loss"] = scores["eval_cross_entropy"]
         metrics["expected_calibration_error"] = scores["eval_expected_calibration_error"]
     return metrics
+
+
+def majority_scores(task: Task, references: Sequence[int]) -> dict[str, float]:
+    """
+    What the most frequent label scores as the answer to everything: who learnt anything is above that.
+
+    Args:
+        task: A classification.
+        references: The label of each example.
+
+    Returns:
+        The task's metrics.
+
+    Example:
+        >>> from hf_vasso.tasks.glue import get_task
+        >>> majority_scores(get_task("mrpc"), [1, 1, 1, 0])
+        {'accuracy': 0.75, 'f1': 0.8571428571428571}
+    """
+    expected = np.asarray(references)
+    answers = np.full_like(expected, np.bincount(expected).argmax())
+    # A correlation with what never changes is 0.0 here by agreement, and nothing to warn of.
+    return {name: 0.0 if name in _CORRELATIONS else _score(name, answers, expected) for name in task.metrics}
 
 
 def metric_direction(task: Task, metric: str) -> str:

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
+import numpy as np
 import torch
 from datasets import disable_progress_bars
 from transformers import (
@@ -29,7 +30,7 @@ from hf_vasso.tasks.examples import select_examples, splits_to_load, validation_
 from hf_vasso.tasks.glue import Task, get_task
 from hf_vasso.tasks.interruption import stop_on_signal
 from hf_vasso.tasks.labels import label_order, ordered_metrics, ordered_predictions
-from hf_vasso.tasks.metrics import metric_direction, recorded_metrics
+from hf_vasso.tasks.metrics import majority_scores, metric_direction, recorded_metrics
 from hf_vasso.tasks.model import hub_options, load_model, load_tokenizer
 from hf_vasso.tasks.model_card import GlueTrainer
 from hf_vasso.tasks.plan import describe_plan
@@ -116,7 +117,7 @@ def run_glue(glue: GlueArguments, training: VassoTrainingArguments) -> Record:
 
 # What `RunFolder.training` and the record's entries about an evaluation are where there was none.
 _NOT_TRAINED: dict[str, Any] = {"entries": {"train_examples": 0, "cost": NO_COST}, "fingerprints": {}}
-_NOT_EVALUATED: dict[str, Any] = {"metrics": {}, "eval_examples": 0, "collapsed": None}
+_NOT_EVALUATED: dict[str, Any] = {"metrics": {}, "eval_examples": 0, "collapsed": None, "majority": {}}
 
 
 @dataclass(frozen=True)
@@ -248,17 +249,21 @@ def _not_evaluated(run: _Run, folder: RunFolder, before: Record | None) -> dict[
 
 def _evaluate(run: _Run, folder: RunFolder) -> dict[str, Any]:
     """The record's entries about the evaluation; metrics of the first split stand under their bare names."""
-    metrics, results = {}, {}
+    metrics, results, majority = {}, {}, {}
     for split in run.validation_splits:
         suffix = "" if split == run.validation_splits[0] else split.removeprefix("validation")
         scores = run.trainer.evaluate(run.splits[split])
         results |= {name + suffix: value for name, value in scores.items()}
         metrics |= {name + suffix: value for name, value in recorded_metrics(run.task, scores).items()}
+        if not run.task.is_regression:
+            labels = np.argsort(run.order)[run.splits[split]["label"]]
+            majority |= {name + suffix: value for name, value in majority_scores(run.task, labels).items()}
     run.trainer.save_metrics("eval", results)
     return {
         "metrics": metrics,
         "eval_examples": len(run.splits[run.validation_splits[0]]),
         "collapsed": bool(results["eval_collapsed"]),
+        "majority": majority,
         "data": _data(run, folder),
     }
 

@@ -40,6 +40,24 @@ def test_scores_as_people_print_glue():
     assert score_rows(glue()) == [{"method": name, **expected} for name in ("AdamW", "vasso")]
 
 
+def test_the_most_frequent_label_stands_below_the_methods():
+    majority = {"accuracy": 0.684, "f1": 0.812}
+    metrics = {"f1": 0.85, "accuracy": 0.8}
+    groups = [
+        [make_record("none", task_label="mrpc", metrics=metrics)],  # of a version that did not tell it
+        [make_record("sam", task_label="mrpc", metrics=metrics, majority=majority)],
+        make_runs("sam", [0.9]),
+    ]
+    rows = score_rows(compare(collection_of(*groups)))
+    assert rows[-1] == {
+        "method": "majority class",
+        "mrpc F1/accuracy ↑ (%)": "81.2 / 68.4",
+        "sst2 accuracy ↑ (%)": "",
+        "n": "",
+    }
+    assert [row["method"] for row in rows] == ["AdamW", "sam", "majority class"]
+
+
 def test_scores_where_some_are_missing():
     groups = [make_runs("none", [0.5]), [make_record("sam", task_label="rte", metrics={"bleu": 30.0})]]
     assert score_rows(compare(collection_of(*groups))) == [

@@ -14,6 +14,7 @@ from hf_vasso.tasks.glue import TASKS, get_task
 from hf_vasso.tasks.metrics import (
     GlueMetric,
     compute_metrics,
+    majority_scores,
     metric_direction,
     predicted_labels,
     recorded_metrics,
@@ -104,6 +105,16 @@ def test_regression_takes_the_output_itself(shape):
 def test_one_answer_for_all_or_none_at_all_is_a_collapse(logits):
     scores = compute_metrics(get_task("rte"))(EvalPrediction(np.asarray(logits), np.asarray([0, 1])))
     assert scores["collapsed"] == 1.0
+
+
+def test_what_the_most_frequent_label_scores(caplog):
+    # MRPC's validation split: 279 of 408 are paraphrases.
+    labels = [1] * 279 + [0] * 129
+    scores = majority_scores(get_task("mrpc"), labels)
+    assert scores == pytest.approx({"accuracy": 279 / 408, "f1": 2 * 279 / (279 + 408)})
+    assert majority_scores(get_task("qqp"), [0, 0, 1]) == pytest.approx({"accuracy": 2 / 3, "f1": 0.0})
+    assert majority_scores(get_task("cola"), labels) == {"matthews_correlation": 0.0}
+    assert caplog.text == ""
 
 
 def test_recorded_metrics_begin_with_the_headline():

@@ -73,6 +73,7 @@ def test_record(flags, folder, tiny_bert, capsys):
     assert 0 <= record.metrics["accuracy"] <= 1
     assert record.directions == {"accuracy": "higher", "loss": "lower", "expected_calibration_error": "lower"}
     assert record.collapsed in (True, False)
+    assert 0.5 <= record.majority["accuracy"] <= 1
     assert record.task_label == "agreement"
     assert record.history == {}  # nothing is logged within so few steps
     assert (record.train_examples, record.eval_examples) == (24, 17)

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from hf_vasso.results.collection import Collection
 from hf_vasso.results.comparison.aggregates import Aggregate, TaskScore, make_aggregates, make_task_scores
-from hf_vasso.results.comparison.cells import Cell, Collapse, make_cells, make_collapses
+from hf_vasso.results.comparison.cells import Cell, Collapse, majority_of, make_cells, make_collapses
 from hf_vasso.results.comparison.choices import about_choices
 from hf_vasso.results.comparison.contrasts import Contrast, make_contrasts, pairs_of
 from hf_vasso.results.comparison.costs import Cost, make_costs
@@ -26,6 +26,8 @@ class Comparison:
         aggregates: Averages over tasks: methods, then contrasts.
         costs: Task by task.
         collapses: Task by task.
+        majorities: Model and task to what the most frequent label scores there, by metric; without those of which no
+            record tells it.
         notes: Full sentences that must be said beside the numbers.
     """
 
@@ -35,6 +37,7 @@ class Comparison:
     aggregates: list[Aggregate]
     costs: list[Cost]
     collapses: list[Collapse]
+    majorities: dict[tuple[str, str], dict[str, float]]
     notes: list[str]
 
 
@@ -61,6 +64,7 @@ def compare(collection: Collection) -> Comparison:
         aggregates=aggregates,
         costs=[cost for runs in tasks for cost in make_costs(runs)],
         collapses=[collapse for runs in tasks for collapse in make_collapses(runs)],
+        majorities={(runs.model, runs.task): found for runs in tasks if (found := majority_of(runs))},
         notes=[
             *make_notes(tasks, pairs, cells, compared, scores, aggregates),
             *about_choices(tasks, collection.plans),

@@ -8,7 +8,7 @@ from hf_vasso.results.comparison.task_runs import TaskRuns
 from hf_vasso.results.record import Record
 from hf_vasso.results.statistics import mean_interval
 
-__all__ = ["Cell", "Collapse", "make_cells", "make_collapses"]
+__all__ = ["Cell", "Collapse", "majority_of", "make_cells", "make_collapses"]
 
 
 @dataclass(frozen=True)
@@ -102,6 +102,20 @@ def make_collapses(runs: TaskRuns) -> list[Collapse]:
         Method by method.
     """
     return [_collapse(runs, label) for label in runs.methods]
+
+
+def majority_of(runs: TaskRuns) -> dict[str, float]:
+    """
+    What the most frequent label scores on a task, by metric.
+
+    Args:
+        runs: The task's runs, all on the same data.
+
+    Returns:
+        What the first record says that tells it; empty where none does.
+    """
+    records = (record for records in runs.methods.values() for record in records)
+    return next((record.majority for record in records if record.majority), {})
 
 
 def _cell(runs: TaskRuns, label: str, metric: str) -> Cell | None:

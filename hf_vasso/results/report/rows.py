@@ -1,7 +1,7 @@
 """Turn a comparison into rows of words, one list for every writer of tables."""
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from hf_vasso.results.comparison import Aggregate, Cell, Collapse, Comparison, Contrast, Cost
 from hf_vasso.results.comparison.metric_words import (
@@ -31,8 +31,8 @@ def score_rows(comparison: Comparison) -> list[Row]:
     Returns:
         With several models, "model"; "method"; per task "mean ± half of the 95 % interval", two metrics of a task side
         by side, as MRPC's F1/accuracy or MNLI's m/mm; the average where there is one; "n", the number of seeds. A
-        cell without a value is empty. A row is such as
-        `{"method": "AdamW", "mrpc F1/accuracy ↑ (%)": "90.1 ± 0.4 / 86.5 ± 0.6", "n": "5"}`.
+        cell without a value is empty. What the most frequent label scores stands last, where records tell it. A row
+        is such as `{"method": "AdamW", "mrpc F1/accuracy ↑ (%)": "90.1 ± 0.4 / 86.5 ± 0.6", "n": "5"}`.
     """
     cells = {(cell.model, cell.task, cell.method, cell.metric): cell for cell in comparison.cells}
     columns = {score.task: score.metrics for score in comparison.task_scores}
@@ -41,6 +41,8 @@ def score_rows(comparison: Comparison) -> list[Row]:
         for average in comparison.aggregates
         if average.second is None
     }
+    headers = {task: _header(comparison, task, metrics) for task, metrics in columns.items()}
+    averaged = dict.fromkeys(metric for *_, metric in averages)
     rows = []
     for model, method, name in dict.fromkeys((cell.model, cell.method, cell.name) for cell in comparison.cells):
         found = {
@@ -51,14 +53,23 @@ def score_rows(comparison: Comparison) -> list[Row]:
             {
                 **_model(comparison, model),
                 "method": name,
-                **{
-                    _header(comparison, task, metrics): _side_by_side(found[task]) for task, metrics in columns.items()
-                },
+                **{headers[task]: " / ".join(map(_with_half_width, of_task)) for task, of_task in found.items()},
                 **{
                     _average_header(metric): _with_half_width(averages.get((model, method, metric)))
-                    for metric in dict.fromkeys(metric for *_, metric in averages)
+                    for metric in averaged
                 },
                 "n": _span(cell.count for of_task in found.values() for cell in of_task),
+            }
+        )
+    for model in dict.fromkeys(model for model, _ in comparison.majorities):
+        found = {task: comparison.majorities.get((model, task), {}) for task in columns}
+        rows.append(
+            {
+                **_model(comparison, model),
+                "method": "majority class",
+                **{headers[task]: _majority_words(found[task], metrics) for task, metrics in columns.items()},
+                **dict.fromkeys(map(_average_header, averaged), ""),
+                "n": "",
             }
         )
     return rows
@@ -219,8 +230,8 @@ def _with_unit(metric: str) -> str:
     return f"{metric_name(metric)} (%)" if is_percent(metric) else metric_name(metric)
 
 
-def _side_by_side(cells: Iterable[Cell]) -> str:
-    return " / ".join(map(_with_half_width, cells))
+def _majority_words(majority: Mapping[str, float], metrics: Sequence[str]) -> str:
+    return " / ".join(format_value(metric, majority[metric]) for metric in metrics if metric in majority)
 
 
 def _with_half_width(row: Cell | Aggregate | None) -> str:
