@@ -41,8 +41,7 @@ class SuitePlan:
 
     Args:
         name: The suite's name.
-        contrasts: Pairs of method labels, the first minus the second; the first pair is the primary one. Empty where
-            the suite's file names none.
+        contrasts: Pairs of method labels, the first minus the second; the first pair is the primary one. May be empty.
         runs: All runs of the grid.
         selection: Task label to method label to what was chosen on held-out training examples: "chosen" (flag to
             value), "trials" (how many), "metric", "holdout_samples", "seeds", "notes" (where the choice is an end of

@@ -80,7 +80,7 @@ def run_suite(suite: SuiteFile, *, workers: int | None = None, backend: str | No
 def _listing(suite: SuiteFile, fresh: bool) -> str:
     with user_errors():
         trials, runs, all_known = _plan(suite, graphics_cards(), fresh)
-        return describe_suite([*trials, *runs], all_known, fresh)
+        return describe_suite(suite, [*trials, *runs], all_known, fresh)
 
 
 def _plan(suite: SuiteFile, cards: Sequence[str], fresh: bool) -> tuple[list[Run], list[Run], bool]:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from hf_vasso.methods import METHODS
+from hf_vasso.results.method_labels import default_contrasts
 from hf_vasso.results.reading import NAME
 from hf_vasso.spelling import unknown_name
 from hf_vasso.tasks.glue import TASKS
@@ -81,7 +82,8 @@ class SuiteFile:
         seeds: The seeds of every cell.
         defaults: Flags of all runs, which those of a task overrule, and those of a method both.
         select: What is chosen on held-out training examples, None for nothing.
-        contrasts: Pairs of method labels, the first minus the second; the first pair is the primary one.
+        contrasts: Pairs of method labels, the first minus the second; the first pair is the primary one. Where the
+            file names none, VASSO is compared with SAM and then with the base.
         threads_per_run: Threads with which each run computes on the CPU, whatever runs beside it.
     """
 
@@ -123,7 +125,7 @@ def read_suite_file(path: Path) -> SuiteFile:
         seeds=seeds,
         defaults=_flags(path, "defaults", content.get("defaults")),
         select=_selection(path, content["select"], seeds) if content.get("select") else None,
-        contrasts=_contrasts(path, content.get("contrasts") or [], methods),
+        contrasts=_contrasts(path, content.get("contrasts"), methods),
         threads_per_run=_count(path, "threads_per_run", content.get("threads_per_run", 1)),
     )
 
@@ -221,7 +223,9 @@ def _number(value: Any) -> Any:
         return value
 
 
-def _contrasts(path: Path, content: Any, methods: Iterable[str]) -> list[list[str]]:
+def _contrasts(path: Path, content: Any, methods: Mapping[str, Flags]) -> list[list[str]]:
+    if not content:
+        return [list(pair) for pair in default_contrasts({label: methods[label]["method"] for label in methods})]
     pairs = content if isinstance(content, list) else [content]
     for pair in pairs:
         if not isinstance(pair, list) or len(pair) != 2 or pair[0] == pair[1]:

@@ -14,7 +14,7 @@ def test_names_alone_are_labels(write_suite):
     suite = read_suite_file(write_suite(tasks=["agreement", "rte"], methods=["none", "sam"]))
     assert suite.tasks == {"agreement": {"task_name": "agreement"}, "rte": {"task_name": "rte"}}
     assert suite.methods == {"none": {"method": "none"}, "sam": {"method": "sam"}}
-    assert (suite.seeds, suite.select, suite.contrasts, suite.threads_per_run) == ([0, 1], None, [], 1)
+    assert (suite.seeds, suite.select, suite.contrasts, suite.threads_per_run) == ([0, 1], None, [["sam", "none"]], 1)
 
 
 def test_labels_of_ones_own(write_suite):

@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from hf_vasso.results.comparison.cells import Cell
 from hf_vasso.results.comparison.metric_words import CALIBRATION, LOSS
 from hf_vasso.results.comparison.task_runs import TaskRuns
+from hf_vasso.results.method_labels import default_contrasts
 from hf_vasso.results.statistics import (
     LEVEL,
     PairedDifference,
@@ -73,8 +74,7 @@ def pairs_of(runs: TaskRuns, plans: Iterable[SuitePlan]) -> list[Pair]:
         plans: The suites' plans.
 
     Returns:
-        Those of the plans that have the task. Where these name none: each VASSO against each SAM and then against each
-        base; without a VASSO each method against each base.
+        Those of the plans that have the task, else the default ones.
     """
     planned = [
         (first, second)
@@ -82,7 +82,7 @@ def pairs_of(runs: TaskRuns, plans: Iterable[SuitePlan]) -> list[Pair]:
         for first, second in plan.contrasts
         if any((run.task_label, run.model) == (runs.task_label, runs.model) for run in plan.runs)
     ]
-    return list(dict.fromkeys(planned or _default_pairs(runs)))
+    return list(dict.fromkeys(planned or default_contrasts(runs.method_names)))
 
 
 def make_contrasts(cells: Sequence[Cell], pairs: dict[tuple[str, str], list[Pair]]) -> list[Contrast]:
@@ -119,13 +119,6 @@ def family(row: Cell | Contrast) -> str | None:
     if row.headline:
         return "headline"
     return row.metric if row.metric in (LOSS, CALIBRATION) else None
-
-
-def _default_pairs(runs: TaskRuns) -> list[Pair]:
-    vasso, bases = runs.labels("vasso"), runs.labels("none")
-    if not vasso:
-        return [(label, base) for label in runs.methods if label not in bases for base in bases]
-    return [(first, second) for seconds in (runs.labels("sam"), bases) for first in vasso for second in seconds]
 
 
 def _contrast(first: Cell, second: Cell) -> Contrast:

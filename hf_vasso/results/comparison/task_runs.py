@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from hf_vasso.results.collection import Collection
 from hf_vasso.results.data_identity import data_identity, distinguishing_words
+from hf_vasso.results.method_labels import labels_of_family
 from hf_vasso.results.record import Record, display_name
 from hf_vasso.results.suite_plan import PlannedRun
 
@@ -38,10 +39,14 @@ class TaskRuns:
         bases = self.labels("none")
         return "none" if "none" in bases else next(iter(bases), None)
 
+    @property
+    def method_names(self) -> dict[str, str]:
+        """Method label to the method's name."""
+        return {label: records[0].method["name"] for label, records in self.methods.items()}
+
     def labels(self, method: str) -> list[str]:
         """The labels of a method, or of a family of methods such as `vasso` with `vasso-re`."""
-        names = {label: records[0].method["name"] for label, records in self.methods.items()}
-        return [label for label, name in names.items() if name == method or name.startswith(f"{method}-")]
+        return labels_of_family(method, self.method_names)
 
     def name(self, label: str) -> str:
         """What tables call a method."""
