@@ -8,7 +8,7 @@ from hf_vasso.suite.grids import Grid, at_edge
 from hf_vasso.suite.planning import Run
 from hf_vasso.suite.trials import TrialResult, read_trial
 
-__all__ = ["best_values", "leading_scores", "with_stage"]
+__all__ = ["best_values", "leading_scores", "why_none", "with_stage"]
 
 Values = dict[str, Any]
 
@@ -22,9 +22,12 @@ def best_values(trials: Sequence[Run]) -> Values | None:
 
     Returns:
         The values with the best mean score over the seeds; of equal ones those with the lower loss, of these the
-        earlier ones. None where no values have a finite score for every seed.
+        earlier ones. None where a trial failed, since no method is to have fewer tries than others, and where no
+        values have a finite score for every seed.
     """
     scores = _scores(trials)
+    if any(result is None for _, results in scores for result in results):
+        return None
     ranks = [_rank(results) for _, results in scores]
     best = min((rank for rank in ranks if rank is not None), default=None)
     return None if best is None else scores[ranks.index(best)][0]
@@ -52,6 +55,23 @@ def with_stage(choice: Mapping[str, Any], grid: Grid, trials: Sequence[Run]) -> 
         "notes": [*choice["notes"], *(at_edge(grid, best) if best else [])],
         "scores": [*choice["scores"], *scores],
     }
+
+
+def why_none(choice: Mapping[str, Any]) -> str:
+    """
+    Why nothing was chosen, and what to do about it.
+
+    Args:
+        choice: A choice in which "chosen" is None.
+
+    Returns:
+        A sentence.
+    """
+    failed = [entry["values"] for entry in choice["scores"] if entry["status"] == "failed"]
+    if failed:
+        tried = " and ".join(", ".join(f"{flag} {value}" for flag, value in values.items()) for values in failed)
+        return f"its trial of {tried} failed; repeat the command to try again, or take that out of select"
+    return "no trial of its selection ended with a finite score; give select other values"
 
 
 def leading_scores(choice: Mapping[str, Any]) -> dict[str, float | None]:

@@ -9,11 +9,11 @@ from hf_vasso.results.failure import FAILURE_FILE, read_failure
 from hf_vasso.results.reading import RecordError, finite_or_none
 from hf_vasso.results.record import RESULT_FILE, read_record
 from hf_vasso.results.suite_plan import SuitePlan, write_suite_plan
-from hf_vasso.suite.choosing import leading_scores
+from hf_vasso.suite.choosing import leading_scores, why_none
 from hf_vasso.suite.planning import TRIALS_FOLDER, Cell, Run, grid_runs, run_state
 from hf_vasso.suite.processes import MakeJobs, Outcome
 from hf_vasso.suite.progress import Progress
-from hf_vasso.suite.selection import SELECTION_FILE, select
+from hf_vasso.suite.selection import SELECTION_FILE, known_choices, select
 from hf_vasso.suite.suite_file import SuiteFile
 from hf_vasso.suite.trials import read_trial
 from hf_vasso.suite.work import LOG_FILE, Job, keep_failure
@@ -60,7 +60,7 @@ class Maker:
         Raises:
             SystemExit: A signal stopped the suite; the status is 130 or 143.
         """
-        _write_plan(self._suite, self._grid, {})
+        _write_plan(self._suite, self._grid, known_choices(self._suite))
         runs, choices = self._grid, {}
         if self._suite.select:
             choices = select(self._suite, self._make)
@@ -68,7 +68,8 @@ class Maker:
             _write_plan(self._suite, runs, choices)
             self._tell_notes(choices)
         without_choice = [run for run in runs if _cell(run) in choices and choices[_cell(run)]["chosen"] is None]
-        self._refuse(without_choice)
+        for run in without_choice:
+            self._refuse(run, choices[_cell(run)])
         self._make([run for run in runs if run not in without_choice])
         for run in runs:
             if run_state(run) == "done":  # the flags of its file may have been wrong for a while
@@ -91,18 +92,18 @@ class Maker:
         here = Path.cwd()
         return Job(run.planned, here / run.folder, run.words, here, self._suite.threads_per_run, run.tries)
 
-    def _refuse(self, runs: Sequence[Run]) -> None:
-        for run in runs:
-            keep_failure(
-                self._job(run),
-                f"no trial of its selection ended with a finite score; {SELECTION_FILE} and the logs below "
-                f"{TRIALS_FOLDER} say what became of them",
-            )
-            self._tell(run, "failed")
+    def _refuse(self, run: Run, choice: Mapping[str, Any]) -> None:
+        logs = f"{SELECTION_FILE} and the logs below {TRIALS_FOLDER} say what became of them"
+        keep_failure(self._job(run), f"{why_none(choice)}; {logs}")
+        self._tell(run, "failed")
 
     def _tell(self, run: Run, outcome: Outcome) -> None:
+        try:
+            words = _describe(run, outcome)
+        except RecordError as error:  # as on a cluster whose machines do not share the folder
+            words, outcome = f"FAILED: {error}", "failed"
         self._outcomes[outcome] += 1
-        self._progress.finished(f"{_title(run)}: {_describe(run, outcome)}", run.passes)
+        self._progress.finished(f"{_title(run)}: {words}", run.passes)
 
     def _tell_notes(self, choices: Mapping[Cell, Mapping[str, Any]]) -> None:
         for cell, choice in choices.items():
@@ -154,7 +155,8 @@ def _score_and_cost(run: Run) -> tuple[str, float | None, Mapping[str, Any]]:
         record = read_record(run.folder / RESULT_FILE)
         return *next(iter(record.metrics.items())), record.cost
     result = read_trial(run.folder)
-    assert result is not None  # its process has ended well
+    if result is None:
+        raise RecordError(run.folder, "the trial was made, but is not here; the machines must share the output folder")
     return f"held-out {result.metric}", result.score, result.cost
 
 

@@ -91,7 +91,8 @@ def _plan(suite: SuiteFile, cards: Sequence[str], fresh: bool) -> tuple[list[Run
     if fresh:
         return trials, grid_runs(suite, {}), all_known
     check_trials(trials)
-    return trials, grid_runs(suite, known_choices(suite)), all_known
+    chosen = {cell: choice["chosen"] for cell, choice in known_choices(suite).items()}
+    return trials, grid_runs(suite, chosen), all_known
 
 
 def _check_models(runs: Sequence[Run]) -> None:

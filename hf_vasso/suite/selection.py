@@ -53,14 +53,14 @@ def planned_trials(suite: SuiteFile, fresh: bool = False) -> tuple[list[Run], bo
     """
     planned: dict[Path, Run] = {}
     all_known = True
-    kept = {} if fresh else _read_choices(suite)
+    kept = {} if fresh else known_choices(suite)
     for cell, grids in _grids(suite).items():
         values: Values = {}
         for number, grid in enumerate(grids):
             trials = _stage(suite, cell, grid, values)
             wanted = [trial for trial in trials if cell not in kept or run_state(trial) == "done"]
             planned |= {trial.folder: trial for trial in wanted if trial.folder not in planned}
-            ended = not fresh and all(run_state(trial) in ("done", "failed") for trial in trials)
+            ended = not fresh and all(run_state(trial) == "done" for trial in trials)
             values = (best_values(trials) if ended else None) or dict(trials[0].tries or {})
             all_known = all_known and (ended or number == len(grids) - 1)
     return list(planned.values()), all_known
@@ -88,7 +88,7 @@ def check_trials(trials: Sequence[Run]) -> None:
                 )
 
 
-def known_choices(suite: SuiteFile) -> dict[Cell, Values]:
+def known_choices(suite: SuiteFile) -> dict[Cell, dict[str, Any]]:
     """
     What has been chosen.
 
@@ -96,26 +96,36 @@ def known_choices(suite: SuiteFile) -> dict[Cell, Values]:
         suite: The suite's file.
 
     Returns:
-        The chosen values of each cell for which `selection.json` has a choice that is for what the file says.
+        The choices in `selection.json` that are for what the file says, "chosen" among their entries; others are made
+        anew.
     """
-    return {cell: choice["chosen"] for cell, choice in _read_choices(suite).items()}
+    path = suite.output_dir / SELECTION_FILE
+    if not path.exists():
+        return {}
+    tasks = read_entries(path, _SelectionFile, _SCHEMA, {"tasks": _CHOICES})["tasks"]
+    kept = {}
+    for cell, grids in _grids(suite).items():
+        choice, new = tasks.get(cell.task, {}).get(cell.method, {}), _no_choice(suite, cell, grids)
+        is_for_this = all(choice.get(name) == new[name] for name in ("asked", "seeds", "holdout_samples"))
+        if is_for_this and choice["chosen"] is not None:
+            kept[cell] = choice
+    return kept
 
 
 def select(suite: SuiteFile, make: Callable[[Sequence[Run]], None]) -> dict[Cell, dict[str, Any]]:
     """
     Choose the numbers of every cell, stage by stage, and write `selection.json`.
 
-    A choice that stands there is kept, also where a trial of it failed and would now succeed: the runs made with it
-    are not to change.
+    A choice that stands there is kept: the runs made with it are not to change.
 
     Args:
         suite: The suite's file, with a selection.
         make: Makes the trials that it is given; one that fails leaves no `trial.json`.
 
     Returns:
-        The choice of each cell: "chosen" is None where no trial of a stage gave a finite score.
+        The choice of each cell: "chosen" is None where a trial failed, or none of a stage gave a finite score.
     """
-    kept = _read_choices(suite)
+    kept = known_choices(suite)
     choices = {cell: kept.get(cell) or _no_choice(suite, cell, grids) for cell, grids in _grids(suite).items()}
     open_cells = {cell: grids for cell, grids in _grids(suite).items() if cell not in kept}
     for number in range(max((len(grids) for grids in open_cells.values()), default=0)):
@@ -168,21 +178,6 @@ def _asked(suite: SuiteFile, cell: Cell, grids: Sequence[Grid]) -> dict[str, Any
     """What the suite's file says about a cell."""
     flags = {**suite.defaults, **suite.tasks[cell.task], **suite.methods[cell.method]}
     return json.loads(json.dumps({"flags": flags, "stages": list(grids)}, default=str))
-
-
-def _read_choices(suite: SuiteFile) -> dict[Cell, dict[str, Any]]:
-    """The choices that stand in `selection.json` and are for what the suite's file says; others are made anew."""
-    path = suite.output_dir / SELECTION_FILE
-    if not path.exists():
-        return {}
-    tasks = read_entries(path, _SelectionFile, _SCHEMA, {"tasks": _CHOICES})["tasks"]
-    kept = {}
-    for cell, grids in _grids(suite).items():
-        choice, new = tasks.get(cell.task, {}).get(cell.method, {}), _no_choice(suite, cell, grids)
-        is_for_this = all(choice.get(name) == new[name] for name in ("asked", "seeds", "holdout_samples"))
-        if is_for_this and choice["chosen"] is not None:
-            kept[cell] = choice
-    return kept
 
 
 def _write_choices(suite: SuiteFile, choices: Mapping[Cell, dict[str, Any]]) -> None:

@@ -34,6 +34,7 @@ _SELECTION_SEED = 1000  # whatever the suite's seeds are, so that a suite that g
 
 # What a suite says in other words, or decides itself.
 _REFUSED_FLAGS = {
+    "config": "a recipe's lines are copied, so that the file says all",
     "do_eval": "every run of a suite is evaluated",
     "do_train": "every run of a suite trains",
     "dry_run": "pass it to the suite",

@@ -16,6 +16,7 @@ from typing import Any
 import datasets
 import datasets.config
 import pyarrow.parquet
+from datasets.exceptions import DatasetGenerationError
 from huggingface_hub import HfApi, constants
 
 from hf_vasso.spelling import unknown_name
@@ -195,15 +196,37 @@ def _names(paths: Sequence[Path]) -> str:
 
 
 def _read_split(task: Task, split: str, path: Path) -> datasets.Dataset:
-    examples: list[dict[str, Any]] = []
+    """Parse a file, or take it from the cache of `datasets` if it is the same as before."""
+    state = path.stat()
+    try:
+        return datasets.Dataset.from_generator(
+            _examples,
+            gen_kwargs={
+                "task": task,
+                "split": split,
+                "path": path.absolute(),
+                "state": (state.st_size, state.st_mtime_ns),
+            },
+            features=task_features(task),
+            split=datasets.NamedSplit(split),
+        )
+    except DatasetGenerationError as error:
+        if isinstance(error.__cause__, DataError):
+            raise error.__cause__ from None
+        raise
+
+
+def _examples(task: Task, split: str, path: Path, state: tuple[int, int]) -> Iterator[dict[str, Any]]:
+    """The checked examples of a file; `state`, its size and time, tells the cache whether it is still the same."""
+    idx = 0
     for number, row in _rows(path):
         try:
-            examples.append(_example(task, split, row, default_idx=len(examples)))
+            yield _example(task, split, row, default_idx=idx)
         except ValueError as error:
             raise DataError(f"{_place(path, number)}: {error}") from error
-    if not examples:
+        idx += 1
+    if idx == 0:
         raise DataError(f"{path} is empty; it must hold the {split} examples of task {task.name}")
-    return datasets.Dataset.from_list(examples, features=task_features(task))
 
 
 def _rows(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:

@@ -53,10 +53,11 @@ def load_model(glue: GlueArguments, task: Task) -> PreTrainedModel | PeftModel:
 
 def _load_adapters(glue: GlueArguments, task: Task) -> PeftModel:
     options = _download_options(glue)
-    base: Any = PeftConfig.from_pretrained(glue.model, **options).base_model_name_or_path
+    config: Any = PeftConfig.from_pretrained(glue.model, **options)
     # The base model does not know the labels of a task that has no training examples; its adapters learnt them.
     taught = get_task(task.trained_on or task.name)
-    model, _ = _load_whole_model(replace(glue, model_name_or_path=base, model_revision="main"), taught)
+    base = replace(glue, model_name_or_path=config.base_model_name_or_path, model_revision=config.revision or "main")
+    model, _ = _load_whole_model(base, taught)
     return PeftModel.from_pretrained(model, glue.model, is_trainable=True, **options)
 
 
@@ -107,6 +108,7 @@ def _lora(glue: GlueArguments, new_modules: list[str]) -> LoraConfig:
     modules: Any = glue.lora_target_modules
     return LoraConfig(
         task_type=TaskType.SEQ_CLS,
+        revision=glue.model_revision,
         r=glue.lora_r,
         lora_alpha=glue.lora_alpha,
         lora_dropout=glue.lora_dropout,

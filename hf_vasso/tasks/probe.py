@@ -122,7 +122,8 @@ def pooled_features(
     options = {**hub_options, "revision": config.backbone_revision, "dtype": torch.float32}
     backbone = AutoModel.from_pretrained(config.backbone, **options).eval()
     weights = [tensor.numpy().tobytes() for tensor in backbone.state_dict().values()]
-    key = Hasher.hash([type(backbone).__name__, backbone.config.to_json_string(), transformers.__version__, *weights])
+    software = [transformers.__version__, torch.__version__, device.type]
+    key = Hasher.hash([type(backbone).__name__, backbone.config.to_json_string(), *software, *weights])
     embed = _Embed(backbone.to(device), tokenizer)
     return {name: _with_features(examples, embed, key) for name, examples in splits.items()}
 

@@ -105,7 +105,7 @@ def run_glue(glue: GlueArguments, training: VassoTrainingArguments) -> Record:
         _predict(run, folder)
         _say(training, "\n".join(f"predictions: {path}" for path in folder.prediction_files.values()))
     trained = folder.training or _NOT_TRAINED
-    record = _record(glue, training, {**trained["entries"], **evaluated})
+    record = _record(glue, training, {"environment": _environment(training), **trained["entries"], **evaluated})
     if training.process_index == 0:
         write_record(record, folder.path)
     run.trainer.record = record
@@ -231,6 +231,7 @@ def _train(run: _Run, folder: RunFolder) -> None:
                     "train_examples": len(run.splits["train"]),
                     "cost": training_cost(trainer, clock),
                     "history": _history(trainer.state.log_history),
+                    "environment": _environment(training),
                 }
                 folder.keep_training({"entries": entries, "fingerprints": run.fingerprints})
     if stop.received is not None:
@@ -256,7 +257,7 @@ def _evaluate(run: _Run, folder: RunFolder) -> dict[str, Any]:
         results |= {name + suffix: value for name, value in scores.items()}
         metrics |= {name + suffix: value for name, value in recorded_metrics(run.task, scores).items()}
         if not run.task.is_regression:
-            labels = np.argsort(run.order)[run.splits[split]["label"]]
+            labels = np.argsort(run.order)[run.splits[split]["label"]].tolist()
             majority |= {name + suffix: value for name, value in majority_scores(run.task, labels).items()}
     run.trainer.save_metrics("eval", results)
     return {
@@ -305,9 +306,12 @@ def _record(glue: GlueArguments, training: VassoTrainingArguments, outcome: dict
         seed=training.seed,
         directions={name: metric_direction(get_task(glue.task_name), name) for name in outcome["metrics"]},
         arguments=with_base_names(result_arguments(glue, training)),
-        environment=environment(_device_name(training.device), torch.get_num_threads()),
         **outcome,
     )
+
+
+def _environment(training: TrainingArguments) -> dict[str, Any]:
+    return environment(_device_name(training.device), torch.get_num_threads())
 
 
 def _collator(config: PretrainedConfig, tokenizer: PreTrainedTokenizerBase, training: TrainingArguments) -> Any:

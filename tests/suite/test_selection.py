@@ -9,6 +9,7 @@ import pytest
 
 from hf_vasso.results.failure import Failure, write_failure
 from hf_vasso.results.record import Record
+from hf_vasso.suite.choosing import why_none
 from hf_vasso.suite.planning import Cell, Run, recorded_arguments
 from hf_vasso.suite.selection import check_trials, known_choices, planned_trials, select
 from hf_vasso.suite.suite_file import read_suite_file
@@ -127,8 +128,9 @@ def test_a_wrong_value_is_found_before_anything_starts(suite):
         ({0.001: (0.7, 0.5), 0.002: (0.7, 0.4), 0.004: (0.6, 0.1)}, 0.002),  # equal scores: the lower loss
         ({0.001: (0.7, 0.5), 0.002: (0.7, 0.5), 0.004: (0.7, 0.5)}, 0.001),  # equal losses too: the earlier
         ({0.001: (0.7, None), 0.002: (0.8, None), 0.004: (0.6, None)}, 0.002),  # a task without a loss
-        ({0.001: (0.5, 0.5), 0.002: (None, None), 0.004: None}, 0.001),  # not finite, and failed
-        ({0.001: (None, None), 0.002: (None, None), 0.004: None}, None),
+        ({0.001: (0.5, 0.5), 0.002: (None, None), 0.004: (0.4, 0.5)}, 0.001),  # not finite
+        ({0.001: (None, None), 0.002: (None, None), 0.004: (None, None)}, None),
+        ({0.001: (0.7, 0.5), 0.002: (0.8, 0.9), 0.004: None}, None),  # failed: it would have one try less
     ],
 )
 def test_the_best_score_is_chosen(suite, outcomes, chosen):
@@ -185,12 +187,12 @@ def test_a_model_without_a_finite_loss_has_no_score():
 
 def test_a_choice_stands_though_its_trials_would_now_end_otherwise(suite):
     file = suite()
-    first = Made(lambda values, seed: None if values["learning_rate"] == 0.002 else peak(values, seed))
+    first = Made(lambda values, seed: (None, None) if values["learning_rate"] == 0.002 else peak(values, seed))
     before = select(file, first)
     again = Made(peak)
     assert select(file, again) == before
     assert again.values == []
-    assert known_choices(file) == {cell: choice["chosen"] for cell, choice in before.items()}
+    assert known_choices(file) == before
     content = json.loads((file.output_dir / "selection.json").read_text())
     assert content["tasks"]["agreement"]["sam"]["chosen"] == {"learning_rate": 0.001, "rho": 0.2}
 
@@ -198,16 +200,13 @@ def test_a_choice_stands_though_its_trials_would_now_end_otherwise(suite):
 def test_trials_that_failed_are_made_again_until_there_is_a_choice(suite):
     file = suite(stages=STAGES[:1])
 
-    def stopped(values: dict[str, Any], seed: int) -> Outcome:
-        if values["learning_rate"] == 0.004:
-            raise KeyboardInterrupt
-        return None if values["learning_rate"] == 0.002 else peak(values, seed)
-
-    with pytest.raises(KeyboardInterrupt):
-        select(file, Made(stopped))
+    choice = select(file, Made(lambda values, seed: None if values["learning_rate"] == 0.002 else peak(values, seed)))
+    assert why_none(choice[NONE]) == (
+        "its trial of learning_rate 0.002 failed; repeat the command to try again, or take that out of select"
+    )
     made = Made(peak)
     assert select(file, made)[NONE]["chosen"] == {"learning_rate": 0.002}
-    assert [values["learning_rate"] for label, values in made.values if label == "none"] == [0.002, 0.004]
+    assert [values["learning_rate"] for label, values in made.values if label == "none"] == [0.002]
 
 
 def test_a_choice_for_something_else_is_made_anew(suite):

@@ -82,6 +82,10 @@ def test_the_shipped_suite():
         ({"methods": {"sam": 0.1}}, "methods: sam must map flags to values, got 0.1"),
         ({"methods": {"sam": {"seed": 1}}}, "methods: sam: seed has no place here: seeds is a key of the suite"),
         ({"methods": {"sam": {"task_name": "rte"}}}, "task_name has no place here: it stands under tasks"),
+        (
+            {"defaults": {"config": "glue/rte-vasso"}},
+            "defaults: config has no place here: a recipe's lines are copied",
+        ),
         ({"defaults": {"method": "sam"}}, "defaults: method has no place here: it stands under methods"),
         (
             {"defaults": {"load-best-model-at-end": True}},

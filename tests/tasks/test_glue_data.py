@@ -3,6 +3,7 @@
 import csv
 import gzip
 import json
+import os
 import socket
 import time
 
@@ -340,3 +341,19 @@ def test_real_tasks_have_the_official_number_of_rows(real_data, name):
     loaded = load_task(task, str(real_data / "glue"))
     assert {split: len(examples) for split, examples in loaded.splits.items()} == task.split_sizes
     assert str(real_data) not in loaded.source
+
+
+# --- the cache ---
+
+
+def test_a_file_is_parsed_once_as_long_as_it_stays_the_same(tmp_path, monkeypatch):
+    path = tmp_path / "rte" / "train.jsonl"
+    path.parent.mkdir()
+    path.write_text('{"sentence1": "a", "sentence2": "b", "label": 1}\n')
+    assert load_task(RTE, str(tmp_path), ["train"]).splits["train"]["label"][:] == [1]
+    with monkeypatch.context() as patch:
+        patch.setattr("hf_vasso.tasks.data._example", None)  # cannot parse any more
+        assert load_task(RTE, str(tmp_path), ["train"]).splits["train"]["label"][:] == [1]
+    path.write_text('{"sentence1": "a", "sentence2": "b", "label": 0}\n')
+    os.utime(path, ns=(0, 0))
+    assert load_task(RTE, str(tmp_path), ["train"]).splits["train"]["label"][:] == [0]

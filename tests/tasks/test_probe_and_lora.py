@@ -7,7 +7,7 @@ import datasets.config
 import pytest
 import torch
 from safetensors.torch import load_file
-from transformers import AutoModel, AutoModelForMaskedLM, AutoModelForSequenceClassification, AutoTokenizer
+from transformers import AutoConfig, AutoModel, AutoModelForMaskedLM, AutoModelForSequenceClassification, AutoTokenizer
 
 from hf_vasso.cli import main
 from hf_vasso.engine import SharpnessAwareStep
@@ -66,14 +66,16 @@ def test_features_of_another_model_are_others(flags, tiny_bert, tmp_path):
     torch.testing.assert_close(features("bfloat16"), as_it_was, atol=0.05, rtol=0.05)
 
 
-def test_features_are_computed_once(flags, folder, tmp_path, monkeypatch):
+def test_texts_are_tokenised_and_features_computed_once(flags, tmp_path, monkeypatch):
     assert main([*flags, *PROBE]) == 0
     files = sorted((tmp_path / "cache").rglob("*.arrow"))
-    assert len(files) == 2
+    assert len([file for file in files if file.parent.name == "hf_vasso_features"]) == 2
+    assert len([file for file in files if file.name.startswith("cache-")]) == 2
     monkeypatch.setattr("hf_vasso.tasks.probe._Embed.__call__", None)  # cannot compute any more
+    assert main([*flags, *PROBE, "--method", "sam", "--seed", "1", "--output_dir", f"{tmp_path}/sam"]) == 0
+    assert sorted((tmp_path / "cache").rglob("*.arrow")) == files
     other = ["--label_noise", "0.3", "--output_dir", f"{tmp_path}/other"]
     assert main([*flags, *PROBE, *other]) == 0
-    assert sorted((tmp_path / "cache").rglob("*.arrow")) == files
     assert read_record(tmp_path / "other" / "result.json").metrics != {}
 
 
@@ -109,6 +111,7 @@ def test_only_adapters_and_head_are_trained_and_saved_and_predict_later(flags, f
     assert {name.split(".")[-3] for name in names if "lora" in name} == {"query", "value"}
     config = json.loads((folder / "adapter_config.json").read_text())
     assert (config["r"], config["lora_alpha"], config["lora_dropout"]) == (2, 4, 0.05)
+    assert config["revision"] == "main"
     assert main([*flags, *LORA, "--do_predict"]) == 0
     assert len((folder / "predictions_test.tsv").read_text().splitlines()) == 6
     (folder / "result.json").unlink()
@@ -146,6 +149,20 @@ def test_what_is_drawn_anew_beside_the_head_is_saved_with_the_adapters(flags, fo
     assert main([*flags, *LORA, "--model_name_or_path", f"{tmp_path}/no-pooler"]) == 0
     saved = load_file(folder / "adapter_model.safetensors")
     assert any("pooler.dense" in name for name in saved)
+
+
+def test_adapters_find_the_revision_of_their_base_again(flags, folder, monkeypatch):
+    assert main([*flags, *LORA, "--model_revision", "v2"]) == 0
+    assert json.loads((folder / "adapter_config.json").read_text())["revision"] == "v2"
+    asked = []
+    from_pretrained = AutoConfig.from_pretrained
+    monkeypatch.setattr(
+        AutoConfig,
+        "from_pretrained",
+        lambda *name, **options: (asked.append(options), from_pretrained(*name, **options))[1],
+    )
+    assert main([*flags, *LORA, "--model_revision", "v2", "--do_predict"]) == 0
+    assert "v2" in {options.get("revision") for options in asked}
 
 
 def test_all_linear_layers_can_have_adapters(flags, folder):

@@ -63,6 +63,14 @@ def cut_off(file: Path) -> None:
 # --- what a run writes ---
 
 
+def test_a_later_command_leaves_where_the_run_was_trained(flags, folder, monkeypatch):
+    assert main(flags) == 0
+    before = read_record(folder / "result.json").environment
+    monkeypatch.setattr("hf_vasso.tasks.run_glue.environment", lambda device, threads: {**before, "threads": 99})
+    assert main([*flags, "--do_predict"]) == 0
+    assert read_record(folder / "result.json").environment == before
+
+
 def test_record(flags, folder, tiny_bert, capsys):
     assert main([*flags, "--rho", "0.1"]) == 0
     record = read_record(folder / "result.json")
