@@ -16,7 +16,7 @@ from hf_vasso.suite.progress import Progress
 from hf_vasso.suite.selection import SELECTION_FILE, known_choices, select
 from hf_vasso.suite.suite_file import SuiteFile
 from hf_vasso.suite.trials import read_trial
-from hf_vasso.suite.work import LOG_FILE, Job, keep_failure
+from hf_vasso.suite.work import LOG_FILE, Job, delete_checkpoints, keep_failure
 
 __all__ = ["Maker"]
 
@@ -72,8 +72,9 @@ class Maker:
             self._refuse(run, choices[_cell(run)])
         self._make([run for run in runs if run not in without_choice])
         for run in runs:
-            if run_state(run) == "done":  # the flags of its file may have been wrong for a while
-                (run.folder / FAILURE_FILE).unlink(missing_ok=True)
+            if run_state(run) == "done":
+                (run.folder / FAILURE_FILE).unlink(missing_ok=True)  # the suite's file may have been wrong for a while
+                delete_checkpoints(run.output_dir)  # a run may have been killed while it did that
         self._progress.close()
         print(self._closing_words(runs))
         return 1 if self._outcomes["failed"] else 0

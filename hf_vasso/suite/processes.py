@@ -36,8 +36,8 @@ MakeJobs = Callable[[Sequence[Job]], Iterable[tuple[Job, Outcome]]]
 
 # The libraries below numpy and torch read these once, when they are loaded.
 _THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
-# All that a run imports, and of the models, which Transformers imports when they are used, the most common one.
-_PRELOADED = ["hf_vasso.suite.work", "transformers.models.bert.modeling_bert"]
+# All that a run imports, what libraries import only when it is used, and of the models the most common one.
+_PRELOADED = ["hf_vasso.suite.work", "datasets.io.generator", "scipy.io", "transformers.models.bert.modeling_bert"]
 _PRELOADED_ON_RAY = [*_PRELOADED, "ray"]  # whose main module each new process imports again
 
 _running: set[BaseProcess] = set()

@@ -1,10 +1,13 @@
 """Make the runs of a suite that are not made yet: what `hf-vasso suite` does."""
 
-import os
 import shutil
 from argparse import ArgumentParser, ArgumentTypeError, Namespace
 from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
+from typing import Any
+
+from accelerate.utils import patch_environment
 
 from hf_vasso.results.suite_plan import SUITE_FILE
 from hf_vasso.suite.cluster import cluster_workers, runs_on_cluster
@@ -65,28 +68,33 @@ def run_suite(suite: SuiteFile, *, workers: int | None = None, backend: str | No
         cards = graphics_cards()
         # What makes the runs is started now, so that it is ready when the plan is.
         workers = _workers_on_cluster(suite, workers) if backend == "ray" else _workers_here(suite, workers, cards)
-        trials, runs, _ = _plan(suite, cards, fresh)
-        _check_models(runs)
-    if fresh:
-        _delete(suite, runs)
-    planned = [*trials, *runs]
-    if backend == "ray":  # a signal ends this process, and the cluster's workers and runs end with it
-        with runs_on_cluster(workers, suite.threads_per_run) as make_jobs:
-            return Maker(suite, make_jobs, planned, workers, received=[]).make_suite()
-    with stop_on_signals() as received, runs_on_this_machine(workers, cards) as make_jobs:
-        return Maker(suite, make_jobs, planned, workers, received).make_suite()
+    with _one_of(cards):
+        with user_errors():
+            trials, runs, _ = _plan(suite, fresh)
+            _check_models(runs)
+        if fresh:
+            _delete(suite, runs)
+        planned = [*trials, *runs]
+        if backend == "ray":  # a signal ends this process, and the cluster's workers and runs end with it
+            with runs_on_cluster(workers, suite.threads_per_run) as make_jobs:
+                return Maker(suite, make_jobs, planned, workers, received=[]).make_suite()
+        with stop_on_signals() as received, runs_on_this_machine(workers, cards) as make_jobs:
+            return Maker(suite, make_jobs, planned, workers, received).make_suite()
 
 
 def _listing(suite: SuiteFile, fresh: bool) -> str:
-    with user_errors():
-        trials, runs, all_known = _plan(suite, graphics_cards(), fresh)
+    with user_errors(), _one_of(graphics_cards()):
+        trials, runs, all_known = _plan(suite, fresh)
         return describe_suite(suite, [*trials, *runs], all_known, fresh)
 
 
-def _plan(suite: SuiteFile, cards: Sequence[str], fresh: bool) -> tuple[list[Run], list[Run], bool]:
+def _one_of(cards: Sequence[str]) -> AbstractContextManager[Any]:
+    """Each run sees one card, so the plan is made with one."""
+    return patch_environment(CUDA_VISIBLE_DEVICES=cards[0]) if cards else nullcontext()
+
+
+def _plan(suite: SuiteFile, fresh: bool) -> tuple[list[Run], list[Run], bool]:
     """The trials, the grid, and whether all trials are known."""
-    if cards:
-        os.environ["CUDA_VISIBLE_DEVICES"] = cards[0]  # each run sees one card, so the plan is made with one
     trials, all_known = planned_trials(suite, fresh)
     if fresh:
         return trials, grid_runs(suite, {}), all_known

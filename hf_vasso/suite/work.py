@@ -23,7 +23,7 @@ from hf_vasso.tasks.arguments import parse_glue_arguments
 from hf_vasso.tasks.errors import UserError, user_errors
 from hf_vasso.tasks.run_glue import run_glue
 
-__all__ = ["LOG_FILE", "Job", "keep_failure", "work"]
+__all__ = ["LOG_FILE", "Job", "delete_checkpoints", "keep_failure", "work"]
 
 LOG_FILE = "log.txt"
 
@@ -98,6 +98,12 @@ def keep_failure(job: Job, error: str, trace: str = "") -> None:
     write_failure(failure, job.folder)
 
 
+def delete_checkpoints(output_dir: Path) -> None:
+    """Delete the checkpoints of a finished run: its model is saved, and those of hundreds of runs fill a disk."""
+    for checkpoint in output_dir.glob("checkpoint-*"):
+        shutil.rmtree(checkpoint)
+
+
 def _make(job: Job) -> None:
     if (job.folder / TRIAL_FILE).exists():  # another suite, for which this one waited, has made it
         return
@@ -106,8 +112,7 @@ def _make(job: Job) -> None:
     record = run_glue(glue, training)
     output_dir = Path(str(training.output_dir))
     if job.tries is None:
-        for checkpoint in output_dir.glob("checkpoint-*"):  # its model is saved, and hundreds of them fill a disk
-            shutil.rmtree(checkpoint)
+        delete_checkpoints(output_dir)
     else:
         write_trial(trial_result(record, job.tries), job.folder)
         shutil.rmtree(output_dir)

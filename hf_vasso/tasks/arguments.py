@@ -5,6 +5,7 @@ from argparse import SUPPRESS, Namespace
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, fields, replace
 from difflib import get_close_matches
+from functools import cache
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -218,12 +219,7 @@ def parse_glue_arguments(arguments: Sequence[str]) -> tuple[GlueArguments, Vasso
     Raises:
         ValueError: A flag is unknown, missing or has a wrong value.
     """
-    parser = _Parser(
-        [GlueArguments, VassoTrainingArguments],  # pyright: ignore[reportArgumentType]
-        prog="hf-vasso glue",
-        description="Fine-tune a model on a GLUE task and evaluate it.",
-        allow_abbrev=False,  # an abbreviation may become another flag with the next version of Transformers
-    )
+    parser = _glue_parser()
     words = [*_recipe(arguments), *arguments]
     given, unknown = parser.parse_known_args(words)
     if unknown:
@@ -231,6 +227,17 @@ def parse_glue_arguments(arguments: Sequence[str]) -> tuple[GlueArguments, Vasso
     words += _defaults(given)
     glue, training = parser.parse_args_into_dataclasses(words, look_for_args_file=False)
     return glue, training
+
+
+@cache
+def _glue_parser() -> "_Parser":
+    """Made once, as a suite parses the flags of hundreds of runs."""
+    return _Parser(
+        [GlueArguments, VassoTrainingArguments],  # pyright: ignore[reportArgumentType]
+        prog="hf-vasso glue",
+        description="Fine-tune a model on a GLUE task and evaluate it.",
+        allow_abbrev=False,  # an abbreviation may become another flag with the next version of Transformers
+    )
 
 
 def base_name(name_or_path: str) -> str:

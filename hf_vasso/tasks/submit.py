@@ -105,8 +105,8 @@ def _find(runs_dir: Path) -> list[_Run]:
     """The finished runs of GLUE's tasks; records that cannot be read are named and left out."""
     runs = []
     for path in sorted(runs_dir.rglob(RESULT_FILE)):
-        if any(part.startswith(".") for part in path.relative_to(runs_dir).parts):
-            continue  # a suite's trials
+        if any(part.startswith(".") for part in path.relative_to(runs_dir).parts) or path.is_symlink():
+            continue  # a suite's trials, and what lies elsewhere
         try:
             record = read_record(path)
         except RecordError as error:
