@@ -13,7 +13,7 @@ from hf_vasso.results.reading import RecordError
 from hf_vasso.results.record import RESULT_FILE, Record, read_record
 from hf_vasso.results.suite_plan import SUITE_FILE, PlannedRun, SuitePlan, read_suite_plan
 
-__all__ = ["Collection", "LeftOut", "collect"]
+__all__ = ["Collection", "LeftOut", "RunsFolderError", "collect", "run_key"]
 
 _READERS = {RESULT_FILE: read_record, FAILURE_FILE: read_failure, SUITE_FILE: read_suite_plan}
 
@@ -21,6 +21,10 @@ _READERS = {RESULT_FILE: read_record, FAILURE_FILE: read_failure, SUITE_FILE: re
 # number of examples is part of the data's identity.
 _NOT_BINDING = {"seed", "task_label", "method_label", "max_eval_samples", "max_predict_samples"}
 _MOST_SHOWN, _LONGEST_SHOWN = 5, 40
+
+
+class RunsFolderError(ValueError):
+    """A folder without runs that can be read: the message names the folder, the fact and the remedy."""
 
 
 @dataclass(frozen=True)
@@ -45,7 +49,7 @@ class Collection:
     Args:
         records: Those that can be used; each task label, model, method label, seed and data occurs once.
         left_out: All other files, in the order of their paths.
-        failures: Runs that ended without a record.
+        failures: Runs that ended without a record, or that failed after their record was written.
         plans: What suites set out to do.
         missing: Planned runs that have neither a usable record nor a failure.
     """
@@ -73,10 +77,10 @@ def collect(runs_dir: Path) -> Collection:
         What can be used, and what is left out.
 
     Raises:
-        ValueError: There is no such folder.
+        RunsFolderError: There is no such folder, or a part of it may not be searched.
     """
     if not runs_dir.is_dir():
-        raise ValueError(f"{runs_dir} is no folder; name the folder that holds the runs")
+        raise RunsFolderError(f"{runs_dir} is no folder; name the folder that holds the runs")
     contents, left_out = _read_all(runs_dir)
     records = {path: content for path, content in contents.items() if isinstance(content, Record)}
     failures = [content for content in contents.values() if isinstance(content, Failure)]
@@ -91,6 +95,11 @@ def collect(runs_dir: Path) -> Collection:
         plans=plans,
         missing=_missing(plans, [*usable, *failures]),
     )
+
+
+def run_key(run: Record | Failure | PlannedRun) -> tuple[str, str, str, int]:
+    """Which run it is: its task label, model, method label and seed."""
+    return (run.task_label, run.model, run.label, run.seed)
 
 
 def _read_all(runs_dir: Path) -> tuple[dict[str, Any], dict[str, str]]:
@@ -111,14 +120,21 @@ def _files(runs_dir: Path) -> Iterable[Path]:
         folders[:] = sorted(name for name in folders if not name.startswith("."))
         yield from (Path(folder, name) for name in folders if _leads_out(Path(folder, name), runs_dir))
         names = _READERS.keys() & set(files)
-        if RESULT_FILE in names:
+        if {RESULT_FILE, FAILURE_FILE} <= names and not _is_newer(
+            Path(folder, FAILURE_FILE), Path(folder, RESULT_FILE)
+        ):
             names -= {FAILURE_FILE}  # of an attempt before
         yield from (Path(folder, name) for name in sorted(names))
 
 
+def _is_newer(failure: Path, record: Path) -> bool:
+    """Whether a run failed after its record was written, as it does when it is begun again with other flags."""
+    return failure.lstat().st_mtime_ns > record.lstat().st_mtime_ns
+
+
 def _refuse_unreadable(error: OSError) -> None:
     if isinstance(error, PermissionError):  # others: a folder that a run has just deleted
-        raise ValueError(f"{error.filename} cannot be searched ({error.strerror}); allow that or move it away")
+        raise RunsFolderError(f"{error.filename} cannot be searched ({error.strerror}); allow that or move it away")
 
 
 def _read(path: Path, runs_dir: Path) -> Record | Failure | SuitePlan:
@@ -201,10 +217,6 @@ def _repeated(cell: Mapping[str, Record]) -> dict[str, str]:
 
 
 def _missing(plans: Iterable[SuitePlan], ended: Iterable[Record | Failure]) -> list[PlannedRun]:
-    keys = {_key(run) for run in ended}
+    keys = {run_key(run) for run in ended}
     planned = dict.fromkeys(run for plan in plans for run in plan.runs)
-    return [run for run in planned if _key(run) not in keys]
-
-
-def _key(run: Record | Failure | PlannedRun) -> tuple[str, str, str, int]:
-    return (run.task_label, run.model, run.label, run.seed)
+    return [run for run in planned if run_key(run) not in keys]

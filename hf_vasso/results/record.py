@@ -256,7 +256,10 @@ _RULES = {
         lambda data: is_dict_of(data, NAME.holds) and {"source", "fingerprint"} <= data.keys(),
     ),
     "cost": Rule(f"an object of {', '.join(_COST)}, each a number of at least 0", _is_cost),
-    "arguments": Rule("flag to value", lambda arguments: is_dict_of(arguments, lambda value: True)),
+    "arguments": Rule(
+        'flag to value, "optim" a printable name',  # the base goes by it in tables and figures
+        lambda arguments: is_dict_of(arguments, lambda value: True) and NAME.holds(arguments.get("optim", "unknown")),
+    ),
     "environment": Rule(
         'an object of "device", "packages" (name to version), "commit" (or null) and "threads"', _is_environment
     ),

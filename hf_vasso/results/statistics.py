@@ -1,4 +1,4 @@
-"""What seeds can tell: intervals of means and paired differences, the exact sign-flip test, and Holm's correction."""
+"""What seeds can tell: intervals of means and paired differences, the sign-flip test, and Holm's correction."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -20,6 +20,7 @@ __all__ = [
     "holm",
     "mean_interval",
     "paired_difference",
+    "paired_values",
     "seeds_needed",
     "sign_flip_p_value",
     "stratified_interval",
@@ -55,18 +56,23 @@ class PairedDifference:
     How far one method is from another on the seeds that both have.
 
     Args:
-        mean: Mean of first minus second over the seeds.
+        values: Seed to first minus second, sorted by seed.
+        mean: Their mean.
         low: Lower end of the 95 % interval; minus infinity for one seed.
         high: Upper end of the 95 % interval; infinity for one seed.
-        count: The number of seeds, n.
         method: Of the interval: "Student t", "bootstrap", or "" for one seed.
     """
 
+    values: dict[int, float]
     mean: float
     low: float
     high: float
-    count: int
     method: str
+
+    @property
+    def count(self) -> int:
+        """The number of seeds, n."""
+        return len(self.values)
 
 
 def mean_interval(values: Sequence[float]) -> Interval:
@@ -90,7 +96,7 @@ def mean_interval(values: Sequence[float]) -> Interval:
     if len(values) == 1:
         return Interval(-math.inf, math.inf, "")
     if len(values) >= BOOTSTRAP_FROM:
-        return stratified_interval([values])
+        return _bootstrap_interval(values)
     center = fmean(values)
     if _all_equal(values):
         return Interval(center, center, STUDENT_T)
@@ -117,18 +123,25 @@ def stratified_interval(samples: Sequence[Sequence[float]]) -> Interval:
     """
     if min(len(sample) for sample in samples) == 1:
         return Interval(-math.inf, math.inf, "")
-    if all(_all_equal(sample) for sample in samples):
-        center = _mean_of_means(*samples)
-        return Interval(float(center), float(center), BOOTSTRAP)
-    interval = stats.bootstrap(
-        samples,
-        _mean_of_means,
-        n_resamples=_RESAMPLES,
-        confidence_level=1 - LEVEL,
-        method="percentile",
-        rng=np.random.default_rng(0),  # the same report for the same records
-    ).confidence_interval
-    return Interval(float(interval.low), float(interval.high), BOOTSTRAP)
+    return _bootstrap_interval(*samples)
+
+
+def paired_values(first: Mapping[int, float], second: Mapping[int, float]) -> dict[int, float]:
+    """
+    Subtract on equal seeds.
+
+    Args:
+        first: Seed to value.
+        second: Seed to value.
+
+    Returns:
+        Seed to first minus second, sorted by seed; seeds that only one of both has are left out.
+
+    Example:
+        >>> paired_values({0: 3.0, 1: 5.0, 2: 9.0}, {1: 1.0, 0: 1.0})
+        {0: 2.0, 1: 4.0}
+    """
+    return {seed: first[seed] - second[seed] for seed in sorted(first.keys() & second.keys())}
 
 
 def paired_difference(first: Mapping[int, float], second: Mapping[int, float]) -> PairedDifference:
@@ -137,10 +150,10 @@ def paired_difference(first: Mapping[int, float], second: Mapping[int, float]) -
 
     Args:
         first: Seed to value.
-        second: Seed to value. Seeds that only one of both has are left out.
+        second: Seed to value.
 
     Returns:
-        The difference, first minus second. Its interval is that of `mean_interval`.
+        The mean of `paired_values`, with the interval of `mean_interval`.
 
     Raises:
         ValueError: The two have no seed in common.
@@ -150,15 +163,14 @@ def paired_difference(first: Mapping[int, float], second: Mapping[int, float]) -
         >>> f"{difference.mean:.3f} [{difference.low:.3f}, {difference.high:.3f}], n = {difference.count}"
         '0.100 [-0.148, 0.348], n = 3'
     """
-    seeds = sorted(first.keys() & second.keys())
-    if not seeds:
+    values = paired_values(first, second)
+    if not values:
         raise ValueError(
             f"a paired difference needs seeds that both have, got {sorted(first)} and {sorted(second)}; "
             "run both with the same seeds"
         )
-    differences = [first[seed] - second[seed] for seed in seeds]
-    interval = mean_interval(differences)
-    return PairedDifference(fmean(differences), interval.low, interval.high, len(differences), interval.method)
+    interval = mean_interval(list(values.values()))
+    return PairedDifference(values, fmean(values.values()), interval.low, interval.high, interval.method)
 
 
 def sign_flip_p_value(differences: Sequence[float]) -> float:
@@ -226,6 +238,22 @@ def seeds_needed(comparisons: int) -> int:
         [6, 7, 8]
     """
     return math.ceil(math.log2(2 * comparisons / LEVEL))
+
+
+def _bootstrap_interval(*samples: Sequence[float]) -> Interval:
+    """The percentile bootstrap of a mean; of several samples, of the mean of their means, each drawn anew."""
+    if all(_all_equal(sample) for sample in samples):
+        center = float(_mean_of_means(*samples))
+        return Interval(center, center, BOOTSTRAP)
+    interval = stats.bootstrap(
+        samples,
+        _mean_of_means,
+        n_resamples=_RESAMPLES,
+        confidence_level=1 - LEVEL,
+        method="percentile",
+        rng=np.random.default_rng(0),  # the same report for the same records
+    ).confidence_interval
+    return Interval(float(interval.low), float(interval.high), BOOTSTRAP)
 
 
 def _all_equal(values: Sequence[float]) -> bool:

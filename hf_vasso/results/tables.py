@@ -11,6 +11,9 @@ Row = Mapping[str, object]
 
 _NUMBER = re.compile(r"[-+±/–\[\], .e\d]+")
 
+# What a spreadsheet takes for a formula; a number keeps its sign.
+_FORMULA = re.compile(r"[=@\t\r]|[-+](?!(\d+(\.\d*)?(e[-+]?\d+)?|inf)\Z)")
+
 # Brackets and stars mean something behind the end of a row.
 _LATEX = {
     **{character: f"\\{character}" for character in "&%$#_{}"},
@@ -87,16 +90,17 @@ def csv_table(rows: Sequence[Row]) -> str:
         rows: Column name to cell, at least one row. All rows have the columns of the first one, in its order.
 
     Returns:
-        A header and one line per row, each with a newline.
+        A header and one line per row, each with a newline. Text that a spreadsheet would take for a formula has an
+        apostrophe in front.
 
     Example:
         >>> csv_table([{"method": "AdamW", "accuracy": 0.75}])
         'method,accuracy\nAdamW,0.75\n'
     """
     file = io.StringIO()
-    writer = csv.DictWriter(file, list(rows[0]), lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
+    writer = csv.writer(file, lineterminator="\n")
+    for cells in (list(rows[0]), *(row.values() for row in rows)):
+        writer.writerow(map(_no_formula, cells))
     return file.getvalue()
 
 
@@ -124,6 +128,10 @@ def latex_table(rows: Sequence[Row]) -> str:
     header, *lines = (_latex_line(cells) for cells in (list(rows[0]), *(list(row.values()) for row in rows)))
     body = [r"\hline", header, r"\hline", *lines, r"\hline"]
     return "\n".join([rf"\begin{{tabular}}{{{alignment}}}", *body, r"\end{tabular}"]) + "\n"
+
+
+def _no_formula(cell: object) -> str:
+    return f"'{cell}" if _FORMULA.match(str(cell)) else str(cell)
 
 
 def _latex_line(cells: Sequence[object]) -> str:

@@ -195,7 +195,9 @@ def test_failed_and_missing_runs(tmp_path):
         write(make_record("sam", seed), tmp_path, f"suite/sst2/bert/sam/seed-{seed}")
     failure = Failure("sst2", "bert", "sam", 2, "out of memory")
     write_failure(failure, tmp_path / "suite/sst2/bert/sam/seed-2")
-    write_failure(Failure("sst2", "bert", "sam", 0, "an attempt before"), tmp_path / "suite/sst2/bert/sam/seed-0")
+    before = tmp_path / "suite/sst2/bert/sam/seed-0"
+    write_failure(Failure("sst2", "bert", "sam", 0, "an attempt before"), before)
+    os.utime(before / "failure.json", (0, 0))
     (tmp_path / "broken").mkdir()
     (tmp_path / "broken" / "failure.json").write_text('{"schema": 1}')
     (tmp_path / "broken" / "suite.json").write_text('{"schema": 1, "name": "x", "runs": [{}]}')
@@ -206,6 +208,15 @@ def test_failed_and_missing_runs(tmp_path):
     found = reasons(collection)
     assert "the key 'task_label' is missing" in found["broken/failure.json"]
     assert "the key 'contrasts' is missing" in found["broken/suite.json"]
+
+
+def test_a_failure_after_the_record_is_told_and_the_record_used(tmp_path):
+    path = write(make_record("sam", 0), tmp_path, "run")
+    failure = Failure("sst2", "bert", "sam", 0, "the run began with other flags")
+    write_failure(failure, path.parent)
+    os.utime(path, (0, 0))
+    collection = collect(tmp_path)
+    assert (len(collection.records), collection.failures, collection.missing) == (1, [failure], [])
 
 
 @pytest.mark.parametrize(

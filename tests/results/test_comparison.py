@@ -10,6 +10,7 @@ from made_records import collection_of, make_record, make_runs, plan_of
 from scipy import stats
 
 from hf_vasso.results.comparison import compare
+from hf_vasso.results.report.provenance import setting_rows
 from hf_vasso.results.statistics import holm, paired_difference, sign_flip_p_value
 from hf_vasso.results.suite_plan import SuitePlan
 
@@ -111,7 +112,7 @@ def test_families_are_corrected_apart():
     assert [rows.p_holm for rows in headline] == holm(p_values)
     first = headline[0]
     assert first.difference == paired_difference(dict(enumerate(VASSO * 3)), dict(enumerate(SAM * 3)))
-    assert first.seeds == tuple(range(12))
+    assert list(first.difference.values) == list(range(12))
 
 
 def test_verdicts():
@@ -142,13 +143,46 @@ def test_what_was_planned_and_is_missing_is_corrected_for():
     )
 
 
+def test_a_planned_task_without_any_record_is_corrected_for():
+    runs = [(task, label, 0) for task in ("sst2", "rte", "cola") for label in ("none", "vasso")]
+    plan = plan_of([["vasso", "none"]], *runs)
+    sizes = [
+        [
+            make_record(label, seed, metrics=metrics_of(value), train_examples=size)
+            for seed, value in enumerate(values * 2)
+        ]
+        for size in (1000, 3000)
+        for label, values in (("none", NONE), ("vasso", VASSO))
+    ]
+    regression = [make_record("none", 0, task_label="stsb", metrics={"pearson": math.nan, "loss": 0.5})]
+    comparison = compare(collection_of(*sizes, plans=[plan, plan]))
+    # Each of the two sizes of sst2, and rte and cola, of which nothing is known.
+    assert {(row.metric, row.comparisons) for row in comparison.contrasts} == {
+        ("accuracy", 4),
+        ("loss", 4),
+        ("expected_calibration_error", 4),
+    }
+    p_values = [row.p_value for row in comparison.contrasts[:2]]
+    assert [row.p_holm for row in comparison.contrasts[:2]] == holm([*p_values, 1.0, 1.0])[:2]
+    assert "as if all 4 that were planned were there" in comparison.notes[0]
+    # A task that is there without a calibration error has none to be tested, whatever its other values are.
+    planned = plan_of([["vasso", "none"]], *runs, ("stsb", "none", 0))
+    comparison = compare(collection_of(*sizes, regression, plans=[planned]))
+    assert {(row.metric, row.comparisons) for row in comparison.contrasts} == {
+        ("accuracy", 5),
+        ("loss", 5),
+        ("expected_calibration_error", 4),
+    }
+
+
 def test_only_equal_seeds_are_paired():
     groups = [make_runs("none", NONE), [make_record("vasso", seed, 0.8) for seed in (2, 3, 4)]]
     comparison = compare(collection_of(*groups))
-    assert comparison.contrasts[0].seeds == (2, 3)
+    assert list(comparison.contrasts[0].difference.values) == [2, 3]
     assert comparison.contrasts[0].difference.mean == pytest.approx(fmean([0.8 - 0.69, 0.8 - 0.72]))
-    note = "On sst2, vasso minus none leaves out 1 seed that only vasso has (4) and 2 seeds that only none has (0, 1)."
-    assert note in comparison.notes
+    assert (
+        "On sst2, vasso minus AdamW leaves out 1 seed that only vasso has (4) and 2 seeds that only AdamW has (0, 1)."
+    ) in comparison.notes
 
 
 def test_one_common_seed_is_not_tested():
@@ -167,8 +201,8 @@ def test_one_common_seed_is_not_tested():
 def test_pairs_that_cannot_be_compared_are_named():
     groups = [make_runs("none", NONE), [make_record("sam", 9, 0.8)]]
     notes = notes_of(*groups, contrasts=[("sam", "none"), ("vasso", "asam")])
-    assert "On sst2, sam minus none is not compared: the two have no seed in common." in notes
-    assert "On sst2, vasso minus asam is not compared: there is no run of vasso and asam." in notes
+    assert "On sst2, sam minus AdamW is not compared: the two have no seed in common." in notes
+    assert "On sst2, vasso minus asam is not compared: there is no score of vasso and asam." in notes
 
 
 def test_other_data_stand_as_tasks_of_their_own():
@@ -185,6 +219,17 @@ def test_other_data_stand_as_tasks_of_their_own():
         "sst2 was run on different data, which are never averaged or compared: sst2 (1000 training examples) with "
         "bert, sst2 (3000 training examples) with bert."
     ) in comparison.notes
+
+
+def test_a_label_that_reads_like_another_one_with_its_data_stays_a_task_of_its_own():
+    groups = [make_runs("none", NONE, task_label="rte (1000 training examples)")]
+    groups += [make_runs("none", NONE, task_label="rte", train_examples=size) for size in (1000, 3000)]
+    cells = compare(collection_of(*groups)).cells
+    assert [cell.task for cell in cells] == [
+        "rte (1000 training examples)",
+        "rte (3000 training examples)",
+        "rte (1000 training examples), another",
+    ]
 
 
 def test_only_as_many_words_as_are_needed_tell_data_apart():
@@ -207,7 +252,7 @@ def test_values_that_are_not_finite():
     comparison = compare(collection_of(*groups))
     cell = next(cell for cell in comparison.cells if cell.method == "vasso")
     assert (list(cell.values), cell.mean) == ([0, 2, 3], pytest.approx(0.7))
-    assert comparison.contrasts[0].seeds == (0, 2, 3)
+    assert list(comparison.contrasts[0].difference.values) == [0, 2, 3]
     assert (
         "On sst2, the accuracy of vasso with seed 1 is not a finite number: it is left out of the mean, which "
         "flatters the method, and the run counts as collapsed."
@@ -246,8 +291,8 @@ def test_an_average_over_tasks_by_hand():
     assert (aggregates[0].low, aggregates[0].high) == pytest.approx((0.3, 0.45))
     assert (
         "The average is the mean over 2 tasks: sst2 (accuracy), rte (accuracy). Left out, as not all methods have "
-        "it: cola. Its interval, a bootstrap stratified on tasks and seeds, is about other seeds, not about other "
-        "tasks. With fewer than 20 seeds it is too narrow."
+        "it: cola. The interval of an average, a bootstrap stratified on tasks and seeds, is about other seeds, not "
+        "about other tasks. With fewer than 20 seeds it is too narrow."
     ) in compare(collection_of(*groups)).notes
 
 
@@ -260,7 +305,32 @@ def test_one_task_has_no_average():
     ]
     comparison = compare(collection_of(*groups))
     assert comparison.aggregates == []
-    assert "No average over tasks is printed, as fewer than two tasks have all methods." in comparison.notes
+    assert (
+        "No average of the methods over tasks is printed, as fewer than two tasks have all methods."
+        in comparison.notes
+    )
+
+
+def test_averages_of_contrasts_alone_are_explained():
+    groups = [make_runs(label, NONE * 5, task_label=task) for label in ("none", "sam") for task in ("sst2", "rte")]
+    groups.append(make_runs("vasso", VASSO * 5, task_label="sst2"))
+    contrasts = [("sam", "none"), ("vasso", "none")]
+    plan = plan_of(contrasts, ("sst2", "sam", 0), ("rte", "sam", 0))
+    comparison = compare(collection_of(*groups, plans=[plan]))
+    assert [row.name for row in comparison.aggregates] == ["sam minus AdamW"]
+    note = (
+        "No average of the methods over tasks is printed, as fewer than two tasks have all methods. The interval of "
+        "an average, a bootstrap stratified on tasks and seeds, is about other seeds, not about other tasks."
+    )
+    assert note in comparison.notes
+
+
+def test_one_average_of_few_seeds_makes_intervals_too_narrow():
+    """The first average, of the base, is one of 20 seeds; that of the contrast has 4 pairs."""
+    groups = [make_runs("none", NONE * 5, task_label=task) for task in ("sst2", "rte")]
+    groups += [make_runs("sam", SAM, task_label=task) for task in ("sst2", "rte")]
+    assert "With fewer than 20 seeds it is too narrow." in notes_of(*groups)
+    assert "too narrow" not in notes_of(*(make_runs("none", NONE * 5, task_label=task) for task in ("sst2", "rte")))
 
 
 def test_the_average_of_contrasts_is_paired():
@@ -336,7 +406,7 @@ def test_times_on_different_machines_are_not_divided(change):
     assert (
         "On sst2 the time of vasso is not divided by that of AdamW: they were measured on different devices" in notes
     )
-    assert "The runs differ in their" in notes
+    assert f"The runs differ in {next(iter(change))}: " in notes
 
 
 def test_without_a_base_or_a_time_there_is_no_relative_time():
@@ -349,19 +419,22 @@ def test_without_a_base_or_a_time_there_is_no_relative_time():
 def test_environments_that_differ_are_named():
     older = {**make_record().environment, "packages": {"torch": "2.12.0"}, "commit": None}
     notes = notes_of(make_runs("none", NONE), make_runs("sam", SAM[:1], environment=older))
-    assert "The runs differ in their version of torch: 2.13.0 (4 runs), 2.12.0 (1 run)." in notes
-    assert f"The runs differ in their commit: {'0' * 40} (4 runs), unknown (1 run)." in notes
+    assert "The runs differ in torch: 2.13.0 (4 runs), 2.12.0 (1 run)." in notes
+    assert f"The runs differ in commit: {'0' * 40} (4 runs), unknown (1 run)." in notes
     assert "threads" not in notes
 
 
 def test_a_missing_base_with_as_many_passes():
     missing = (
-        "A base with as many passes is missing for vasso on sst2; give it as a method label such as none-2x: "
-        "{method: none, num_train_epochs: 6}."
+        "A base with as many passes is missing for sam on sst2, vasso on sst2; give it as a method label such as "
+        "none-2x: {method: none, num_train_epochs: 6}."
     )
     assert missing in notes_of(*three_methods())
     assert "as many passes" not in notes_of(*three_methods(), make_runs("none-2x", NONE, passes=205))
-    assert "as many passes" not in notes_of(*three_methods(), contrasts=[("vasso", "sam")])
+    without_base = plan_of([["vasso", "sam"]], ("sst2", "sam", 0))
+    assert missing in notes_of(*three_methods(), plans=[without_base])  # no contrast with a base
+    assert missing in notes_of(*three_methods()[1:])  # no base at all
+    assert "as many passes" not in notes_of(*three_methods()[2:])  # nothing is compared
     assert missing in notes_of(*three_methods(), make_runs("none-2x", NONE, passes=150))
     by_steps = {**make_record().arguments, "max_steps": 100}
     assert "none-2x: {method: none, max_steps: 200}" in notes_of(*three_methods(arguments=by_steps))
@@ -371,23 +444,38 @@ def plan_with(**choices) -> SuitePlan:
     """A suite of SST-2 that has chosen numbers; `choices` are method label to what differs from a clear choice."""
     clear = {"chosen": {"rho": 0.1}, "metric": "accuracy", "holdout_samples": 100, "notes": []}
     clear |= {"score": 0.8, "runner_up_score": 0.7}
-    plan = plan_of([["vasso", "sam"]], ("sst2", "vasso", 0))
+    plan = plan_of([["vasso", "sam"]], *(("sst2", label, 0) for label in choices))
     return replace(plan, selection={"sst2": {label: clear | choice for label, choice in choices.items()}})
 
 
 def test_a_choice_at_the_end_of_its_grid_is_said():
     end = "rho 0.1 is the largest value tried; better ones may lie beyond"
-    notes = notes_of(*three_methods(), plans=[plan_with(vasso={}, sam={"notes": [end]}, none={"notes": [end]})])
-    assert f"sam on sst2: {end}.\nAdamW on sst2: {end}.\n" in notes
+    notes = notes_of(*three_methods(), plans=[plan_with(none={"notes": [end]}, sam={"notes": [end]}, vasso={})])
+    assert f"AdamW on sst2: {end}.\nsam on sst2: {end}.\n" in notes
     assert notes.count(end) == 2
 
 
 def test_how_far_a_choice_is_ahead_is_said():
-    words = "lie within one standard error of a share of so many examples for"
+    words = "lie within one standard error of an accuracy on 100 held-out examples for"
     # sqrt(0.8 * 0.2 / 100) = 0.04
     plan = plan_with(vasso={}, sam={"runner_up_score": 0.761}, none={"runner_up_score": 0.759})
     assert f"{words} 1 of 3 choices: there the choice is partly luck." in notes_of(*three_methods(), plans=[plan])
     assert f"{words} 0 of 1 choices." in notes_of(*three_methods(), plans=[plan_with(vasso={})])
+
+
+def test_a_choice_is_that_of_its_model():
+    """Two suites of one task, each with a model of its own."""
+    of_bert = plan_with(vasso={"notes": ["rho 0.1 is the largest value tried"], "chosen": {"rho": 0.1}})
+    of_roberta = plan_with(vasso={"chosen": {"rho": 0.2}})
+    of_roberta = replace(of_roberta, runs=[replace(run, model="roberta") for run in of_roberta.runs])
+    groups = [make_runs("vasso", VASSO), make_runs("vasso", VASSO, model="roberta")]
+    collection = collection_of(*groups, plans=[of_bert, of_roberta])
+    comparison = compare(collection)
+    told = [note for note in comparison.notes if "largest value" in note]
+    assert told == ["vasso on sst2 with bert: rho 0.1 is the largest value tried."]
+    rows = setting_rows(collection, comparison.tasks)
+    chosen = {row["model"]: str(row["chosen on held-out training examples"])[:7] for row in rows}
+    assert chosen == {"bert": "rho 0.1", "roberta": "rho 0.2"}
 
 
 @pytest.mark.parametrize("choice", [{"metric": "f1"}, {"runner_up_score": None}, {"score": 1.5}, {"score": -1}])
@@ -413,9 +501,9 @@ def test_how_many_seeds_are_needed_is_said():
     assert "that needs 6 seeds; there are 8.\n" in enough
     mixed = notes_of(make_runs("none", NONE * 2), make_runs("sam", SAM), make_runs("vasso", VASSO * 2))
     assert "that needs 7 seeds; there are 4 to 8, and those with fewer can hardly show one." in mixed
-    assert "Beyond 40 seeds the test draws 99,999" in notes_of(
-        make_runs("none", NONE * 11), make_runs("vasso", VASSO * 11)
-    )
+    many = notes_of(make_runs("none", NONE * 11), make_runs("vasso", VASSO * 11))
+    assert "Beyond 40 seeds the test draws 99,999" in many
+    assert "is tested by a two-sided sign-flip test" in many and "exact" not in many
 
 
 def test_the_kind_of_interval_is_said():

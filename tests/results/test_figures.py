@@ -10,7 +10,6 @@ import synthetic_runs
 
 from hf_vasso.results.collection import Collection
 from hf_vasso.results.comparison import compare
-from hf_vasso.results.comparison.task_runs import group_by_task
 from hf_vasso.results.record import Record
 from hf_vasso.results.report.drawing import draw_panel, short, styles
 from hf_vasso.results.report.figures import Drawing, draw_figures
@@ -24,8 +23,7 @@ RECORDS = [
 
 def draw(records: list[Record]) -> dict[str, Drawing]:
     """The figures of records, by the first part of their names."""
-    collection = Collection(records, [], [], [], [])
-    drawings = draw_figures(compare(collection), group_by_task(collection))
+    drawings = draw_figures(compare(Collection(records, [], [], [], [])))
     return {"-".join(drawing.name.split("-")[:2]): drawing for drawing in drawings}
 
 
@@ -106,6 +104,44 @@ def test_what_a_figure_shows_is_said_in_words(drawings):
     for name, drawing in drawings.items():
         assert drawing.title and "vasso" in drawing.text, name
         assert "<text" in drawing.svg, name  # words, not outlines
+
+
+def test_a_method_without_a_finite_score_keeps_its_curve():
+    nothing = [replace(record, metrics=dict.fromkeys(record.metrics, math.nan)) for record in of_label("sam")]
+    drawings = draw([*of_label("none"), *nothing])
+    assert {row["method"] for row in drawings["loss-1"].rows} == {"AdamW", "sam"}
+    assert {row["method"] for row in drawings["scores-1"].rows} == {"AdamW"}
+
+
+@pytest.mark.parametrize("label", ["_sam", "__"])
+def test_a_label_that_matplotlib_would_hide_is_in_the_legend(label):
+    for name, drawing in draw([replace(record, label=label) for record in of_label("vasso")]).items():
+        assert f">{label}" in drawing.svg, name
+
+
+def test_a_base_goes_by_its_optimizer_on_each_task():
+    by_sgd = [
+        replace(record, task_label="other", arguments={**record.arguments, "optim": "sgd"})
+        for record in of_label("none")
+    ]
+    drawings = draw([*of_label("none"), *by_sgd])
+    for kind in ("scores", "trade", "loss"):
+        names = [{row["method"] for row in drawings[f"{kind}-{number}"].rows} for number in (1, 2)]
+        assert names == [{"SGD"}, {"AdamW"}], kind
+
+
+def test_differences_are_titled_by_what_they_share(drawings):
+    assert drawings["differences-1"].title == "Paired differences: accuracy"
+    cola = [
+        replace(
+            record,
+            task_label="cola",
+            metrics={"matthews_correlation": 0.5},
+            directions={"matthews_correlation": "higher"},
+        )
+        for record in RECORDS
+    ]
+    assert draw([*RECORDS, *cola])["differences-1"].title == "Paired differences: score"
 
 
 @pytest.mark.parametrize("name", ["$x$ \\frac", "</svg><script>", "&amp;", "日本語 🙂", "a" * 200, "../../x"])

@@ -1,10 +1,12 @@
 """The page in a browser: sorting, no console error, no request, nothing that hinders a reader, in light and dark."""
 
+import io
 import os
 import shutil
 
 import pytest
 import synthetic_runs
+from matplotlib import image
 
 from hf_vasso.results.report import write_report
 
@@ -132,6 +134,23 @@ def test_only_tables_scroll_sideways(page, width):
     for details in page.locator("details").all():
         details.evaluate("part => part.open = true")
     assert page.evaluate("document.documentElement.scrollWidth") == width
+
+
+def test_a_table_that_goes_on_has_a_shadow_on_a_phone(page):
+    """At its right edge, until its end covers it."""
+    page.set_viewport_size({"width": 360, "height": 800})
+    box = page.locator(".scroll").first
+    assert box.evaluate("box => box.scrollWidth > box.clientWidth")
+    box.evaluate("box => { for (const cell of box.querySelectorAll('td, th')) cell.style.visibility = 'hidden'; }")
+    before = box.screenshot()
+    box.evaluate("box => box.scrollTo(box.scrollWidth, 0)")
+    assert edge_brightness(box.screenshot()) > edge_brightness(before) + 0.2
+
+
+def edge_brightness(png: bytes) -> float:
+    """Of the last pixels of the middle line, in [0, 1]."""
+    pixels = image.imread(io.BytesIO(png))
+    return float(pixels[len(pixels) // 2, -4:, :3].mean())
 
 
 def test_the_keyboard_reaches_the_answer_first(page):

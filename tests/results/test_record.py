@@ -90,6 +90,8 @@ ENVIRONMENT = RECORD.environment
         ({"environment": {**ENVIRONMENT, "device": None}}, "environment must be an object of"),
         ({"environment": {**ENVIRONMENT, "packages": {"torch": 2}}}, "environment must be an object of"),
         ({"environment": {**ENVIRONMENT, "threads": "one"}}, "environment must be an object of"),
+        ({"arguments": {"optim": "a\x00b"}}, 'arguments must be flag to value, "optim" a printable name'),
+        ({"arguments": {"optim": None}}, 'arguments must be flag to value, "optim" a printable name'),
         ({"history": {"step": [1, 2], "loss": [0.5]}}, "history must be columns of numbers or nulls, of equal length"),
         ({"history": {"loss": [0.5]}}, "history must be columns"),
         ({"history": {"step": [None], "loss": [0.5]}}, "history must be columns"),

@@ -3,6 +3,7 @@
 import csv
 import os
 import re
+import shutil
 from dataclasses import replace
 from pathlib import Path
 from statistics import fmean
@@ -12,8 +13,11 @@ import pytest
 import synthetic_runs
 
 from hf_vasso.cli import main
+from hf_vasso.results.failure import Failure, write_failure
 from hf_vasso.results.record import write_record
 from hf_vasso.results.report import write_report
+from hf_vasso.results.report.content import Content, Section, Table
+from hf_vasso.results.report.page import render_page
 from hf_vasso.spelling import escape_markdown
 
 GOLDEN = Path(__file__).parent / "golden"
@@ -115,6 +119,43 @@ def test_equal_runs_give_equal_files(report, tmp_path):
         assert (again / name).read_bytes() == (report / name).read_bytes(), name
 
 
+def test_what_an_earlier_report_wrote_is_deleted_and_nothing_else(tmp_path):
+    synthetic_runs.write_suite(tmp_path / "runs")
+    out = write_report(tmp_path / "runs", tmp_path / "out").parent
+    for name in ("notes.txt", "tables/mine.csv", "tables/mine.tex", "figures/mine.svg", "figures/scores-1-mine.csv"):
+        (out / name).write_text("mine")
+    before = names(out)
+    (tmp_path / "runs" / "old" / "result.json").unlink()
+    shutil.rmtree(tmp_path / "runs" / "sst2-noise-30")
+    write_report(tmp_path / "runs", out)
+    stale = {f"tables/{name}.{end}" for name in ("left-out", "failed", "averages") for end in ("csv", "tex")} | {
+        f"figures/{kind}-2-sst2-noise-30.{end}"
+        for kind in ("scores", "trade", "loss", "gap")
+        for end in ("csv", "svg")
+    }
+    assert before - names(out) == stale
+    assert names(out) <= before
+
+
+def test_the_page_links_to_all_its_files(report):
+    links = re.findall('href="([^"#:]+)"', (report / "report.html").read_text())
+    assert sorted(links) == sorted(names(report) - {"report.html", "report.md"})
+
+
+def test_each_cell_of_a_page_is_read_a_few_times():
+    """However many rows there are: what a column holds is found out once."""
+    reads = []
+
+    class Row(dict):
+        def __getitem__(self, name):
+            reads.append(name)
+            return super().__getitem__(name)
+
+    rows = [Row(method="sam", n=number) for number in range(100)]
+    render_page(Content("runs", ["Nothing."], [Section("scores", "Scores", tables=[Table("seeds", "Seeds", rows)])]))
+    assert len(reads) <= 2 * 2 * len(rows)
+
+
 def test_the_page_needs_nothing_else(report):
     page = (report / "report.html").read_text()
     assert "default-src 'none'" in page
@@ -154,9 +195,31 @@ def test_nothing_to_report(tmp_path, capsys, files, words):
     assert not (tmp_path / "out").exists()
 
 
+def test_a_mistake_of_this_package_is_not_told_as_the_users(tmp_path, monkeypatch):
+    def mistaken(collection):
+        raise ValueError("max() arg is an empty sequence")
+
+    synthetic_runs.write_suite(tmp_path / "runs")
+    monkeypatch.setattr("hf_vasso.results.report.compare", mistaken)
+    with pytest.raises(ValueError, match="empty sequence"):
+        main(["report", str(tmp_path / "runs"), "--out", str(tmp_path / "out")])
+
+
 def test_no_such_folder(tmp_path, capsys):
     assert main(["report", str(tmp_path / "runs"), "--out", str(tmp_path / "out")]) == 2
     assert str(tmp_path / "runs") in capsys.readouterr().err
+
+
+def test_runs_that_failed_after_their_record_was_written(tmp_path):
+    synthetic_runs.write_suite(tmp_path / "runs")
+    folder = tmp_path / "runs" / synthetic_runs.folder_of("sst2-clean", "none", 0)
+    write_failure(Failure("sst2-clean", synthetic_runs.MODEL, "none", 0, "it began with other flags"), folder)
+    os.utime(folder / "result.json", (0, 0))
+    out = write_report(tmp_path / "runs", tmp_path / "out").parent
+    answer = (out / "report.md").read_text().partition("## ")[0]
+    assert "failed runs: 1, " in answer
+    assert "Still in these numbers, with an older record: runs that failed since: 1." in answer
+    assert "AdamW,0,it began with other flags" in (out / "tables" / "failed.csv").read_text()
 
 
 # --- few runs, several models ---
@@ -177,11 +240,11 @@ def test_two_models_are_told_apart(tmp_path):
                 run = replace(synthetic_runs.record("sst2-clean", label, seed), model=model)
                 write_record(run, tmp_path / "runs" / model / label / str(seed))
     out = write_report(tmp_path / "runs", tmp_path / "out").parent
-    assert "scores-1-sst2-clean-bert.svg" in os.listdir(out / "figures")
-    assert "scores-2-sst2-clean-roberta.svg" in os.listdir(out / "figures")
+    assert "scores-1-sst2-clean-with-bert.svg" in os.listdir(out / "figures")
+    assert "scores-2-sst2-clean-with-roberta.svg" in os.listdir(out / "figures")
     answer = (out / "report.md").read_text().partition("## ")[0]
-    assert "vasso minus sam in accuracy on sst2-clean, bert:" in answer
-    assert "vasso minus sam in accuracy on sst2-clean, roberta:" in answer
+    assert "vasso minus sam in accuracy on sst2-clean with bert:" in answer
+    assert "vasso minus sam in accuracy on sst2-clean with roberta:" in answer
 
 
 # --- hostile records ---

@@ -76,6 +76,19 @@ def test_the_model_is_named_where_there_are_several():
     assert all("model" in row for rows in (secondary_rows, cost_rows, seed_rows) for row in rows(comparison))
 
 
+def test_a_base_with_another_optimizer_on_another_task_is_one_row():
+    by_sgd = {**make_record().arguments, "optim": "sgd"}
+    groups = [make_runs("none", [0.5, 0.5]), make_runs("none", [0.6, 0.6], task_label="rte", arguments=by_sgd)]
+    groups += [make_runs("sam", [0.7, 0.7], task_label=task) for task in ("sst2", "rte")]
+    comparison = compare(collection_of(*groups))
+    first, second = score_rows(comparison)
+    assert (first["method"], second["method"]) == ("SGD/AdamW", "sam")
+    assert (first["rte accuracy ↑ (%)"], first["sst2 accuracy ↑ (%)"]) == ("60.0 ± 0.0", "50.0 ± 0.0")
+    assert first["average score (%)"] == "55.0 ± 0.0"
+    assert [row["contrast"] for row in aggregate_rows(comparison)] == ["sam minus SGD/AdamW"]
+    assert [row["contrast"] for row in contrast_rows(comparison)] == ["sam minus SGD", "sam minus AdamW"]
+
+
 def test_what_stands_beside_the_score():
     first, second, third, *_ = secondary_rows(glue())
     assert first == {
@@ -176,10 +189,10 @@ def test_nothing_to_print():
 
 
 def test_words_and_units_of_metrics():
-    assert [metric_name(name) for name in ("matthews_correlation", "spearmanr", "validation_bleu", "made_up")] == [
+    assert [metric_name(name) for name in ("matthews_correlation", "spearmanr", "bleu", "made_up")] == [
         "Matthews correlation",
         "Spearman",
-        "validation BLEU",
+        "BLEU",
         "made up",
     ]
     assert [is_percent(name) for name in ("accuracy_mismatched", "score", "loss", "bleu")] == [

@@ -61,6 +61,15 @@ def test_csv_is_read_again():
     assert list(csv.DictReader(io.StringIO(csv_table(rows)))) == rows
 
 
+def test_csv_holds_no_formula():
+    attacks = ["=1+1", "+cmd|' /C calc'!A0", "-a", "@SUM(A1)", "\t=1", "+1+1", "-2*3", "+1\n"]
+    rows = [{"=name": attack} for attack in attacks]
+    assert list(csv.DictReader(io.StringIO(csv_table(rows)))) == [{"'=name": f"'{attack}"} for attack in attacks]
+    numbers = ["+0.14", "-0.0087", "-3.6e-12", "+7", "-inf", "[-0.1, +0.2]", "0 of 3", "", -0.5]
+    read = list(csv.reader(io.StringIO(csv_table([{"n": number, "m": ""} for number in numbers]))))
+    assert [cells[0] for cells in read[1:]] == list(map(str, numbers))
+
+
 def test_latex():
     assert latex_table([{"task ↑ (%)": "90.1 ± 0.4", "n": "3–5", "name": ATTACK}]).splitlines() == [
         r"\begin{tabular}{rrl}",

@@ -6,10 +6,12 @@ from hf_vasso.results.collection import Collection
 from hf_vasso.results.comparison.aggregates import Aggregate, TaskScore, make_aggregates, make_task_scores
 from hf_vasso.results.comparison.cells import Cell, Collapse, majority_of, make_cells, make_collapses
 from hf_vasso.results.comparison.choices import about_choices
-from hf_vasso.results.comparison.contrasts import Contrast, make_contrasts, pairs_of
+from hf_vasso.results.comparison.contrasts import CORRECTED_TOGETHER, HEADLINE, Contrast, make_contrasts
 from hf_vasso.results.comparison.costs import Cost, make_costs
 from hf_vasso.results.comparison.notes import make_notes
-from hf_vasso.results.comparison.task_runs import group_by_task
+from hf_vasso.results.comparison.pairs import make_pairs, planned_comparisons
+from hf_vasso.results.comparison.task_runs import TaskRuns, group_by_task
+from hf_vasso.results.comparison.words import joined_names
 
 __all__ = ["Aggregate", "Cell", "Collapse", "Comparison", "Contrast", "Cost", "TaskScore", "compare"]
 
@@ -20,6 +22,7 @@ class Comparison:
     All that is printed, each in the order in which it is printed.
 
     Args:
+        tasks: All runs, sorted.
         cells: Task by task and metric by metric, the headline first.
         contrasts: The headline metrics' first; the very first is the primary one.
         task_scores: What each task adds to the averages.
@@ -31,6 +34,7 @@ class Comparison:
         notes: Full sentences that must be said beside the numbers.
     """
 
+    tasks: list[TaskRuns]
     cells: list[Cell]
     contrasts: list[Contrast]
     task_scores: list[TaskScore]
@@ -39,6 +43,15 @@ class Comparison:
     collapses: list[Collapse]
     majorities: dict[tuple[str, str], dict[str, float]]
     notes: list[str]
+
+    @property
+    def has_several_models(self) -> bool:
+        """Whether a row has to name its model."""
+        return len({runs.model for runs in self.tasks}) > 1
+
+    def name(self, label: str) -> str:
+        """What is read for a method's label, on all tasks: "AdamW/SGD" where they differ in it."""
+        return joined_names(runs.name(label) for runs in self.tasks if label in runs.methods) or label
 
 
 def compare(collection: Collection) -> Comparison:
@@ -52,12 +65,17 @@ def compare(collection: Collection) -> Comparison:
         The rows.
     """
     tasks = group_by_task(collection)
-    pairs = {(runs.model, runs.task): pairs_of(runs, collection.plans) for runs in tasks}
+    pairs = make_pairs(tasks, collection.plans)
+    planned = {
+        kind: planned_comparisons(None if kind == HEADLINE else kind, tasks, pairs, collection.plans)
+        for kind in CORRECTED_TOGETHER
+    }
     cells = [cell for runs in tasks for cell in make_cells(runs)]
-    compared = make_contrasts(cells, pairs)
+    compared = make_contrasts(cells, pairs, planned)
     scores = make_task_scores(cells)
     aggregates = make_aggregates(scores, pairs)
     return Comparison(
+        tasks=tasks,
         cells=cells,
         contrasts=compared,
         task_scores=scores,

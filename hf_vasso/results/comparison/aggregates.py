@@ -1,13 +1,14 @@
 """The mean over tasks, of a method or of a contrast, with an interval stratified on tasks and seeds."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean
 
 from hf_vasso.results.comparison.cells import Cell
-from hf_vasso.results.comparison.contrasts import Pair
 from hf_vasso.results.comparison.metric_words import SCORE, in_print_order, is_score
-from hf_vasso.results.statistics import stratified_interval
+from hf_vasso.results.comparison.pairs import Pairs
+from hf_vasso.results.comparison.words import joined_names
+from hf_vasso.results.statistics import paired_values, stratified_interval
 
 __all__ = ["Aggregate", "TaskScore", "make_aggregates", "make_task_scores"]
 
@@ -22,7 +23,7 @@ class TaskScore:
         task: What reports call the task.
         model: The model.
         method: The method's label.
-        name: What tables call the method.
+        name: What is read for it.
         metric: "score" where all its metrics are shares or correlations of GLUE, else the headline metric's name.
         metrics: The metrics that are averaged, in the order in which they are printed.
         values: Seed to score, of the seeds that have all of them.
@@ -47,7 +48,7 @@ class Aggregate:
         metric: That of the task scores: "score", or the headline metric that all tasks share.
         first: A method's label.
         second: The label of the one that is subtracted; None: of a method, not of a contrast.
-        name: What tables call it: "vasso", "vasso minus sam".
+        name: What is read for it: "vasso", "vasso minus AdamW", and "AdamW/SGD" where tasks differ in it.
         mean: The mean over tasks of the mean over seeds.
         low: Lower end of its 95 % interval; minus infinity where a task has one seed.
         high: Upper end of the interval; infinity where a task has one seed.
@@ -83,7 +84,7 @@ def make_task_scores(cells: Sequence[Cell]) -> list[TaskScore]:
     return [score for group in groups.values() for score in _scores_of_task(group)]
 
 
-def make_aggregates(scores: Sequence[TaskScore], pairs: Mapping[tuple[str, str], Sequence[Pair]]) -> list[Aggregate]:
+def make_aggregates(scores: Sequence[TaskScore], pairs: Pairs) -> list[Aggregate]:
     """
     Average over tasks.
 
@@ -140,9 +141,7 @@ def _of_methods(by_task: Mapping[str, Mapping[str, TaskScore]]) -> list[Aggregat
     return [_aggregate([methods[label] for methods in shared], None) for label in labels]
 
 
-def _of_contrasts(
-    by_task: Mapping[str, Mapping[str, TaskScore]], pairs: Mapping[tuple[str, str], Sequence[Pair]], model: str
-) -> list[Aggregate]:
+def _of_contrasts(by_task: Mapping[str, Mapping[str, TaskScore]], pairs: Pairs, model: str) -> list[Aggregate]:
     aggregates = []
     for first, second in dict.fromkeys(pair for task in by_task for pair in pairs[model, task]):
         both = [
@@ -162,14 +161,15 @@ def _aggregate(firsts: Sequence[TaskScore], seconds: Sequence[TaskScore] | None)
     first, second = firsts[0], seconds[0] if seconds else None
     samples = [list(score.values.values()) for score in firsts]
     if seconds:
-        samples = [_differences(one, other) for one, other in zip(firsts, seconds, strict=True)]
+        both = zip(firsts, seconds, strict=True)
+        samples = [list(paired_values(one.values, other.values).values()) for one, other in both]
     interval = stratified_interval(samples)
     return Aggregate(
         model=first.model,
         metric=first.metric,
         first=first.method,
         second=second.method if second else None,
-        name=f"{first.name} minus {second.name}" if second else first.name,
+        name=f"{_name(firsts)} minus {_name(seconds)}" if seconds else _name(firsts),
         mean=fmean(map(fmean, samples)),
         low=interval.low,
         high=interval.high,
@@ -178,5 +178,5 @@ def _aggregate(firsts: Sequence[TaskScore], seconds: Sequence[TaskScore] | None)
     )
 
 
-def _differences(first: TaskScore, second: TaskScore) -> list[float]:
-    return [value - second.values[seed] for seed, value in first.values.items() if seed in second.values]
+def _name(scores: Iterable[TaskScore]) -> str:
+    return joined_names(score.name for score in scores)

@@ -19,8 +19,9 @@ class Cell:
     Args:
         task: What reports call the task.
         model: The model.
+        where: What sentences and figures call the task: with the model where there are several.
         method: The method's label.
-        name: What tables call the method: AdamW for the label "none".
+        name: What is read for it: AdamW for the label "none".
         metric: The metric's name in records.
         direction: "higher" or "lower", whichever is better.
         headline: Whether it is the task's headline metric.
@@ -35,6 +36,7 @@ class Cell:
 
     task: str
     model: str
+    where: str
     method: str
     name: str
     metric: str
@@ -86,8 +88,7 @@ def make_cells(runs: TaskRuns) -> list[Cell]:
     Returns:
         Metric by metric, the headline first, and method by method. A cell without a finite value is left out.
     """
-    first = next(iter(runs.methods.values()))[0]
-    cells = [_cell(runs, label, metric) for metric in first.metrics for label in runs.methods]
+    cells = [_cell(runs, label, metric) for metric in runs.metrics for label in runs.methods]
     return [cell for cell in cells if cell is not None]
 
 
@@ -127,11 +128,12 @@ def _cell(runs: TaskRuns, label: str, metric: str) -> Cell | None:
     return Cell(
         task=runs.task,
         model=runs.model,
+        where=runs.where,
         method=label,
         name=runs.name(label),
         metric=metric,
         direction=records[0].directions[metric],
-        headline=metric == next(iter(records[0].metrics)),
+        headline=metric == runs.metrics[0],
         values=values,
         mean=fmean(values.values()),
         low=interval.low,

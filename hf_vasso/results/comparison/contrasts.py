@@ -1,12 +1,11 @@
-"""Which methods are compared with which, and what the seeds say about each pair: differences, tests and verdicts."""
+"""What the seeds say about each pair of methods: differences, tests and verdicts."""
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 from hf_vasso.results.comparison.cells import Cell
 from hf_vasso.results.comparison.metric_words import CALIBRATION, LOSS
-from hf_vasso.results.comparison.task_runs import TaskRuns
-from hf_vasso.results.method_labels import default_contrasts
+from hf_vasso.results.comparison.pairs import Pairs
 from hf_vasso.results.statistics import (
     LEVEL,
     PairedDifference,
@@ -15,11 +14,12 @@ from hf_vasso.results.statistics import (
     seeds_needed,
     sign_flip_p_value,
 )
-from hf_vasso.results.suite_plan import SuitePlan
 
-__all__ = ["Contrast", "Pair", "family", "make_contrasts", "pairs_of"]
+__all__ = ["CORRECTED_TOGETHER", "HEADLINE", "Contrast", "corrected_with", "make_contrasts"]
 
-Pair = tuple[str, str]
+HEADLINE = "headline"
+CORRECTED_TOGETHER = (HEADLINE, LOSS, CALIBRATION)
+"""The kinds of metrics that are tested, each corrected apart from the others."""
 
 
 @dataclass(frozen=True)
@@ -30,18 +30,19 @@ class Contrast:
     Args:
         task: What reports call the task.
         model: The model.
+        where: What sentences and figures call the task: with the model where there are several.
         metric: The metric's name in records.
         direction: "higher" or "lower", whichever is better.
         headline: Whether it is the task's headline metric.
         first: A method's label.
         second: Another one's.
-        first_name: What tables call the first.
-        second_name: What tables call the second.
-        difference: First minus second, with its 95 % interval and the number of pairs.
-        seeds: The seeds that both have.
+        first_name: What is read for the first.
+        second_name: What is read for the second.
+        difference: First minus second on the seeds that both have, with its 95 % interval.
         p_value: Of the two-sided sign-flip test; None for one pair.
         p_holm: The same after Holm's correction.
-        comparisons: How many are corrected together: all that were planned, so that missing runs make no other easier.
+        comparisons: How many are corrected together: all that were planned, so that missing runs, and tasks without
+            any, make no other easier.
         seeds_needed: How many seeds a test needs to reach 0.05 with so many.
         verdict: "better" or "worse" where `p_holm` is at most 0.05, "too few seeds" where it could not be, and
             "no difference shown": the first against the second.
@@ -49,6 +50,7 @@ class Contrast:
 
     task: str
     model: str
+    where: str
     metric: str
     direction: str
     headline: bool
@@ -57,7 +59,6 @@ class Contrast:
     first_name: str
     second_name: str
     difference: PairedDifference
-    seeds: tuple[int, ...]
     p_value: float | None
     p_holm: float | None
     comparisons: int
@@ -65,71 +66,78 @@ class Contrast:
     verdict: str
 
 
-def pairs_of(runs: TaskRuns, plans: Iterable[SuitePlan]) -> list[Pair]:
-    """
-    Which methods of a task are compared.
-
-    Args:
-        runs: The task's runs.
-        plans: The suites' plans.
-
-    Returns:
-        Those of the plans that have the task, else the default ones.
-    """
-    planned = [
-        (first, second)
-        for plan in plans
-        for first, second in plan.contrasts
-        if any((run.task_label, run.model) == (runs.task_label, runs.model) for run in plan.runs)
-    ]
-    return list(dict.fromkeys(planned or default_contrasts(runs.method_names)))
-
-
-def make_contrasts(cells: Sequence[Cell], pairs: dict[tuple[str, str], list[Pair]]) -> list[Contrast]:
+def make_contrasts(cells: Sequence[Cell], pairs: Pairs, planned: Mapping[str, int]) -> list[Contrast]:
     """
     Compare methods on equal seeds.
 
     Args:
         cells: All cells.
         pairs: Model and task to the pairs of labels that are compared there.
+        planned: For each of `CORRECTED_TOGETHER`, how many comparisons were planned.
 
     Returns:
-        Those for which there are common seeds: the headline metrics, then loss and calibration error, each family
-        corrected by Holm for all its pairs and tasks; within a family pair by pair, the primary one first.
+        Those for which there are common seeds: the headline metrics, then loss and calibration error, each corrected
+        by Holm for all its pairs and tasks, and listed pair by pair, the primary one first.
     """
-    found = {(cell.model, cell.task, cell.metric, cell.method): cell for cell in cells}
-    contrasts = []
-    for model, task, metric in dict.fromkeys((cell.model, cell.task, cell.metric) for cell in cells):
-        for first, second in pairs[model, task]:
-            both = [found.get((model, task, metric, label)) for label in (first, second)]
-            if both[0] and both[1] and family(both[0]) and both[0].values.keys() & both[1].values.keys():
-                contrasts.append(_contrast(both[0], both[1]))
-    order = list(dict.fromkeys(pair for of_task in pairs.values() for pair in of_task))
-    contrasts.sort(key=lambda contrast: order.index((contrast.first, contrast.second)))
-    corrected = []
-    for name in ("headline", LOSS, CALIBRATION):
-        tasks = {(cell.model, cell.task) for cell in cells if family(cell) == name}
-        planned = sum(len(pairs[task]) for task in tasks)
-        corrected += _corrected([contrast for contrast in contrasts if family(contrast) == name], planned)
-    return corrected
+    compared = _compared(cells, pairs)
+    return [
+        contrast
+        for kind in CORRECTED_TOGETHER
+        for contrast in _tested([both for both in compared if corrected_with(both[0]) == kind], planned[kind])
+    ]
 
 
-def family(row: Cell | Contrast) -> str | None:
-    """What a metric is tested together with: "headline", "loss" or the calibration error; None if it is not tested."""
+def corrected_with(row: Cell | Contrast) -> str | None:
+    """Which of `CORRECTED_TOGETHER` a metric is; None if it is not tested."""
     if row.headline:
-        return "headline"
+        return HEADLINE
     return row.metric if row.metric in (LOSS, CALIBRATION) else None
 
 
-def _contrast(first: Cell, second: Cell) -> Contrast:
-    difference = paired_difference(first.values, second.values)
-    seeds = tuple(seed for seed in first.values if seed in second.values)
-    p_value = None
-    if difference.count > 1:
-        p_value = sign_flip_p_value([first.values[seed] - second.values[seed] for seed in seeds])
+def _compared(cells: Sequence[Cell], pairs: Pairs) -> list[tuple[Cell, Cell]]:
+    """The cells of each pair, task and metric that have a seed in common, in the order of the pairs."""
+    found = {(cell.model, cell.task, cell.metric, cell.method): cell for cell in cells}
+    places = dict.fromkeys((cell.model, cell.task, cell.metric) for cell in cells)
+    compared = []
+    for first, second in dict.fromkeys(pair for of_task in pairs.values() for pair in of_task):
+        for model, task, metric in places:
+            one, other = (found.get((model, task, metric, label)) for label in (first, second))
+            if (first, second) in pairs[model, task] and one and other and one.values.keys() & other.values.keys():
+                compared.append((one, other))
+    return compared
+
+
+def _tested(compared: Sequence[tuple[Cell, Cell]], planned: int) -> list[Contrast]:
+    """What is corrected together, for as many comparisons as were planned."""
+    if not compared:
+        return []
+    differences = [paired_difference(first.values, second.values) for first, second in compared]
+    p_values = [_p_value(difference) for difference in differences]
+    corrected = holm(_with_ones(p_values, planned))
+    return [
+        _contrast(*cells, difference, p_value, p_holm, planned)
+        for cells, difference, p_value, p_holm in zip(compared, differences, p_values, corrected, strict=False)
+    ]
+
+
+def _p_value(difference: PairedDifference) -> float | None:
+    return sign_flip_p_value(list(difference.values.values())) if difference.count > 1 else None
+
+
+def _with_ones(p_values: Sequence[float | None], planned: int) -> list[float]:
+    """What could not be tested counts as a test that shows nothing."""
+    known = [1.0 if p_value is None else p_value for p_value in p_values]
+    return [*known, *[1.0] * (planned - len(known))]
+
+
+def _contrast(
+    first: Cell, second: Cell, difference: PairedDifference, p_value: float | None, p_holm: float, comparisons: int
+) -> Contrast:
+    needed = seeds_needed(comparisons)
     return Contrast(
         task=first.task,
         model=first.model,
+        where=first.where,
         metric=first.metric,
         direction=first.direction,
         headline=first.headline,
@@ -138,37 +146,15 @@ def _contrast(first: Cell, second: Cell) -> Contrast:
         first_name=first.name,
         second_name=second.name,
         difference=difference,
-        seeds=seeds,
         p_value=p_value,
-        p_holm=None,
-        comparisons=0,
-        seeds_needed=0,
-        verdict="",
+        p_holm=None if p_value is None else p_holm,
+        comparisons=comparisons,
+        seeds_needed=needed,
+        verdict=_verdict(difference, p_holm, needed, first.direction),
     )
 
 
-def _corrected(contrasts: Sequence[Contrast], planned: int) -> list[Contrast]:
-    """One family of contrasts with its correction, for as many as were planned, and what follows from it."""
-    if not contrasts:
-        return []
-    p_values = [1.0 if contrast.p_value is None else contrast.p_value for contrast in contrasts]
-    corrected = holm([*p_values, *[1.0] * (planned - len(p_values))])[: len(p_values)]
-    return [
-        _with_verdict(
-            replace(
-                contrast,
-                p_holm=None if contrast.p_value is None else p_holm,
-                comparisons=planned,
-                seeds_needed=seeds_needed(planned),
-            )
-        )
-        for contrast, p_holm in zip(contrasts, corrected, strict=True)
-    ]
-
-
-def _with_verdict(contrast: Contrast) -> Contrast:
-    if contrast.p_holm is not None and contrast.p_holm <= LEVEL:
-        is_better = (contrast.difference.mean > 0) == (contrast.direction == "higher")
-        return replace(contrast, verdict="better" if is_better else "worse")
-    too_few = contrast.difference.count < contrast.seeds_needed
-    return replace(contrast, verdict="too few seeds" if too_few else "no difference shown")
+def _verdict(difference: PairedDifference, p_holm: float, needed: int, direction: str) -> str:
+    if p_holm <= LEVEL:
+        return "better" if (difference.mean > 0) == (direction == "higher") else "worse"
+    return "too few seeds" if difference.count < needed else "no difference shown"

@@ -29,9 +29,8 @@ _SCORES = {
     "spearmanr": "Spearman",
 }
 _NAMES = {**_SCORES, SCORE: "score", LOSS: "loss", CALIBRATION: "calibration error", "bleu": "BLEU", "chrf": "chrF"}
-_ALREADY_PERCENT = {"bleu", "bleu_tokenized", "chrf"}
+_ALREADY_PERCENT = {"bleu", "chrf"}
 _MISMATCHED = "_mismatched"
-_VALIDATION = "validation_"
 
 
 def metric_name(metric: str) -> str:
@@ -45,18 +44,17 @@ def metric_name(metric: str) -> str:
         Its name in words.
 
     Example:
-        >>> metric_name("f1"), metric_name("accuracy_mismatched"), metric_name("bleu_tokenized")
-        ('F1', 'accuracy (mismatched)', 'bleu tokenized')
+        >>> metric_name("f1"), metric_name("accuracy_mismatched"), metric_name("a_new_one")
+        ('F1', 'accuracy (mismatched)', 'a new one')
     """
     base = _base(metric)
     name = _NAMES.get(base, base.replace("_", " "))
-    name = f"{name} (mismatched)" if metric.endswith(_MISMATCHED) else name
-    return f"validation {name}" if metric.startswith(_VALIDATION) else name
+    return f"{name} (mismatched)" if metric.endswith(_MISMATCHED) else name
 
 
 def is_score(metric: str) -> bool:
     """Whether a metric is one that GLUE judges by, on any of a task's validation splits."""
-    return metric.removesuffix(_MISMATCHED) in _SCORES
+    return _base(metric) in _SCORES
 
 
 def in_print_order(metrics: Iterable[str]) -> tuple[str, ...]:
@@ -153,7 +151,7 @@ def format_estimate(metric: str, mean: float, low: float, high: float, unit: str
 
 
 def _base(metric: str) -> str:
-    return metric.removeprefix(_VALIDATION).removesuffix(_MISMATCHED)
+    return metric.removesuffix(_MISMATCHED)
 
 
 def _print_as(metric: str) -> tuple[float, int]:

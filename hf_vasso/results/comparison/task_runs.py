@@ -1,6 +1,6 @@
 """Sort records into tasks and methods: what stands side by side in a report, in the order in which it is printed."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Container, Iterable, Sequence
 from dataclasses import dataclass
 
 from hf_vasso.results.collection import Collection
@@ -20,10 +20,11 @@ class TaskRuns:
     All runs of one task on the same data with one model.
 
     Args:
-        task: What reports call it: its label, with what tells its data apart where they come in several variants.
+        task: What reports call it, unlike any other task of the model: its label, with what tells its data apart where
+            they come in several variants.
         task_label: Its label.
         model: The model.
-        where: The task, with the model where there are several.
+        where: What sentences and figures call it: the task, with the model where there are several.
         methods: Method label to records, sorted by seed.
     """
 
@@ -44,12 +45,19 @@ class TaskRuns:
         """Method label to the method's name."""
         return {label: records[0].method["name"] for label, records in self.methods.items()}
 
+    @property
+    def metrics(self) -> list[str]:
+        """The metrics' names, that of the headline first."""
+        return list(next(iter(self.methods.values()))[0].metrics)
+
     def labels(self, method: str) -> list[str]:
         """The labels of a method, or of a family of methods such as `vasso` with `vasso-re`."""
         return labels_of_family(method, self.method_names)
 
     def name(self, label: str) -> str:
-        """What tables call a method."""
+        """What is read for a method's label; a label without runs stands for itself."""
+        if label not in self.methods:
+            return label
         return display_name(label, str(self.methods[label][0].arguments.get("optim")))
 
 
@@ -70,13 +78,21 @@ def group_by_task(collection: Collection) -> list[TaskRuns]:
         variants = groups.setdefault((record.model, record.task_label), {})
         variants.setdefault(data_identity(record), []).append(record)
     several = len({model for model, _ in groups}) > 1
-    tasks = []
+    tasks: list[TaskRuns] = []
     for (model, task_label), variants in groups.items():
         for identity, words in distinguishing_words(list(variants)).items():
-            task = f"{task_label} ({words})" if words else task_label
+            task = _unlike(
+                {runs.task for runs in tasks if runs.model == model},
+                f"{task_label} ({words})" if words else task_label,
+            )
             where = f"{task} with {model}" if several else task
             tasks.append(TaskRuns(task, task_label, model, where, _by_label(variants[identity])))
     return tasks
+
+
+def _unlike(taken: Container[str], name: str) -> str:
+    """The name, with a word that tells it apart where it is taken: a label may read like another one with its data."""
+    return _unlike(taken, f"{name}, another") if name in taken else name
 
 
 class _Order:

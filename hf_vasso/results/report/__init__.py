@@ -1,11 +1,12 @@
 """Write the report of all runs below a folder: what `hf-vasso report` does."""
 
+import re
 import sys
 from argparse import ArgumentParser
 from collections.abc import Sequence
 from pathlib import Path
 
-from hf_vasso.results.collection import Collection, collect
+from hf_vasso.results.collection import Collection, RunsFolderError, collect
 from hf_vasso.results.comparison import compare
 from hf_vasso.results.files import write_text
 from hf_vasso.results.report.content import Content, build_content
@@ -15,6 +16,7 @@ from hf_vasso.results.tables import csv_table, latex_table
 __all__ = ["PAGE_FILE", "main", "write_report"]
 
 PAGE_FILE = "report.html"
+_FILE_ON_PAGE = re.compile(r'<a href="((?:tables|figures)/[a-z0-9-]+\.(?:csv|tex|svg))"')
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -38,7 +40,7 @@ def main(arguments: Sequence[str]) -> int:
     given = parser.parse_args(arguments)
     try:
         page = write_report(given.runs_dir, given.out)
-    except (ValueError, OSError) as error:
+    except (RunsFolderError, OSError) as error:
         print(f"hf-vasso: {error}", file=sys.stderr)
         return 2
     print(f"Open {page.resolve().as_uri()}")
@@ -52,24 +54,32 @@ def write_report(runs_dir: Path, out: Path) -> Path:
     Args:
         runs_dir: The folder.
         out: It gets `report.html`, `report.md`, `tables` (CSV and LaTeX) and `figures` (SVG, and CSV with their
-            numbers). Files of these names are replaced.
+            numbers). What an earlier report wrote there is replaced, or deleted where this one has no such file.
 
     Returns:
         The path of `report.html`.
 
     Raises:
-        ValueError: There is no such folder, or no record in it that can be used.
+        RunsFolderError: There is no such folder, or no record in it that can be used.
         OSError: A file cannot be written.
     """
     collection = collect(runs_dir)
     for file in collection.left_out:
         print(f"left out: {file.path}: {file.reason}", file=sys.stderr)
     if not collection.records:
-        raise ValueError(_nothing_found(runs_dir, collection))
+        raise RunsFolderError(_nothing_found(runs_dir, collection))
     content = build_content(collection, compare(collection), name=runs_dir.resolve().name)
-    for name, text in _files(content).items():
+    files = _files(content)
+    for name in _files_of_page(out / PAGE_FILE) - files.keys():
+        (out / name).unlink(missing_ok=True)
+    for name, text in files.items():
         write_text(out / name, text)
     return out / PAGE_FILE
+
+
+def _files_of_page(page: Path) -> set[str]:
+    """What an earlier report wrote beside its page, which links to all of it: other files are not this command's."""
+    return set(_FILE_ON_PAGE.findall(page.read_text(encoding="utf-8", errors="replace"))) if page.is_file() else set()
 
 
 def _nothing_found(runs_dir: Path, collection: Collection) -> str:

@@ -8,6 +8,7 @@ from hf_vasso.results.comparison.aggregates import Aggregate
 from hf_vasso.results.comparison.contrasts import Contrast
 from hf_vasso.results.comparison.costs import Cost
 from hf_vasso.results.comparison.metric_words import format_estimate, is_percent, metric_name
+from hf_vasso.results.comparison.words import one_or_range
 from hf_vasso.results.statistics import BOOTSTRAP_FROM
 from hf_vasso.results.suite_plan import SuitePlan
 
@@ -41,14 +42,15 @@ def answer(comparison: Comparison, plans: Sequence[SuitePlan]) -> list[str]:
     if not named:
         return [_NOTHING]
     primary = [contrast for contrast in headline if _pair(contrast) == named[0]]
+    first, second = map(comparison.name, named[0])
     if not primary:
-        return [f"{' minus '.join(named[0])}, the primary contrast: the two have no seed in common yet."]
+        return [f"{first} minus {second}, the primary contrast: the two have no seed in common yet."]
     averages = [average for average in comparison.aggregates if (average.first, average.second) == named[0]]
     return [
-        _verdicts(primary),
+        f"{first} against {second}: {_verdicts(primary)}.",
         *map(_sentence, primary),
-        *map(_average_sentence, averages),
-        *_cost_sentence(primary, comparison.costs),
+        *(_average_sentence(average, comparison.has_several_models) for average in averages),
+        *_cost_sentence(first, second, primary, comparison.costs),
     ]
 
 
@@ -59,9 +61,8 @@ def _pair(contrast: Contrast) -> tuple[str, str]:
 def _verdicts(primary: Sequence[Contrast]) -> str:
     tasks: dict[str, list[str]] = {}
     for contrast in primary:
-        tasks.setdefault(_VERDICTS[contrast.verdict], []).append(contrast.task)
-    words = "; ".join(f"{verdict} on {', '.join(names)}" for verdict, names in tasks.items())
-    return f"{primary[0].first_name} against {primary[0].second_name}: {words}."
+        tasks.setdefault(_VERDICTS[contrast.verdict], []).append(contrast.where)
+    return "; ".join(f"{verdict} on {', '.join(names)}" for verdict, names in tasks.items())
 
 
 def _sentence(contrast: Contrast) -> str:
@@ -70,24 +71,25 @@ def _sentence(contrast: Contrast) -> str:
     p_value = "no test" if contrast.p_holm is None else f"Holm p = {contrast.p_holm:.2g}"
     needed = f"; {contrast.seeds_needed} are needed" if contrast.verdict == "too few seeds" else ""
     return (
-        f"{contrast.first_name} minus {contrast.second_name} in {metric_name(metric)} on {contrast.task}: "
+        f"{contrast.first_name} minus {contrast.second_name} in {metric_name(metric)} on {contrast.where}: "
         f"{words}, n = {difference.count}, {_VERDICTS[contrast.verdict]} ({p_value}{needed})."
     )
 
 
-def _average_sentence(row: Aggregate) -> str:
+def _average_sentence(row: Aggregate, has_several_models: bool) -> str:
     words = format_estimate(row.metric, row.mean, row.low, row.high, _unit(row.metric))
-    counts = " to ".join(map(str, sorted({min(row.seeds), max(row.seeds)})))
+    tasks = f"{len(row.tasks)} tasks{f' with {row.model}' if has_several_models else ''}"
     is_narrow = min(row.seeds) < BOOTSTRAP_FROM and math.isfinite(row.low)
     caveat = f" (with fewer than {BOOTSTRAP_FROM} seeds the interval is too narrow)" if is_narrow else ""
-    return f"{row.name} in {metric_name(row.metric)}, mean of {len(row.tasks)} tasks: {words}, n = {counts}{caveat}."
+    counts = one_or_range(row.seeds)
+    return f"{row.name} in {metric_name(row.metric)}, mean of {tasks}: {words}, n = {counts}{caveat}."
 
 
 def _unit(metric: str) -> str:
     return " points" if is_percent(metric) else ""
 
 
-def _cost_sentence(primary: Sequence[Contrast], costs: Sequence[Cost]) -> list[str]:
+def _cost_sentence(first: str, second: str, primary: Sequence[Contrast], costs: Sequence[Cost]) -> list[str]:
     passes = {(cost.model, cost.task, cost.method): cost.passes for cost in costs}
     ratios = [
         passes[row.model, row.task, row.first] / passes[row.model, row.task, row.second]
@@ -98,5 +100,4 @@ def _cost_sentence(primary: Sequence[Contrast], costs: Sequence[Cost]) -> list[s
         return []
     times = " to ".join(dict.fromkeys(f"{ratio:.2g}" for ratio in (min(ratios), max(ratios))))
     words = "as many" if times == "1" else f"{times} times as many"
-    first, second = primary[0].first_name, primary[0].second_name
     return [f"A training with {first} makes {words} forward passes as one with {second}."]

@@ -2,14 +2,10 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TypeVar
 
-from hf_vasso.results.collection import Collection
+from hf_vasso.results.collection import Collection, run_key
 from hf_vasso.results.comparison import Comparison
-from hf_vasso.results.comparison.cells import Cell
-from hf_vasso.results.comparison.contrasts import Contrast
-from hf_vasso.results.comparison.costs import Cost
-from hf_vasso.results.comparison.task_runs import TaskRuns, group_by_task
+from hf_vasso.results.comparison.task_runs import TaskRuns
 from hf_vasso.results.report.answer import answer
 from hf_vasso.results.report.figures import Drawing, draw_figures
 from hf_vasso.results.report.provenance import (
@@ -33,7 +29,6 @@ from hf_vasso.results.suite_plan import PlannedRun
 __all__ = ["Content", "Section", "Table", "build_content"]
 
 Row = Mapping[str, object]
-OfTask = TypeVar("OfTask", Cell, Contrast, Cost, TaskRuns)
 
 
 @dataclass(frozen=True)
@@ -96,9 +91,10 @@ _HOW_TO_READ = (
     "A score is the mean over seeds. Its interval says where the mean of many more seeds may lie, at 95 % confidence, "
     "on the same training and evaluation examples: it knows nothing of other data, other models or another tuning.",
     "A contrast subtracts two methods on equal seeds, so that what a seed gives to both falls out. p comes from the "
-    "exact sign-flip test: of all ways to choose the signs of these differences, the share whose mean is at least as "
-    "far from zero. Holm's correction raises p, so that among all contrasts that are tested together the chance of a "
-    "single false alarm stays below 5 %. An interval is not corrected: it can leave zero out where p is above 0.05.",
+    "sign-flip test: of all ways to choose the signs of these differences, the share whose mean is at least as far "
+    "from zero. Holm's correction raises p, so that among all contrasts that are tested together the chance of even "
+    "one false alarm is at most 5 %, separately for score, loss and calibration error. An interval is not corrected: "
+    "it can leave zero out where p is above 0.05.",
     "“No difference shown” is not “no difference”: the interval holds the differences that fit these seeds.",
 )
 _HOW_TO_READ_CURVES = (
@@ -125,9 +121,7 @@ def build_content(collection: Collection, comparison: Comparison, name: str) -> 
     Returns:
         The report.
     """
-    tasks = group_by_task(collection)
-    shown, shown_tasks = _tell_models_apart(comparison, tasks)
-    drawings = draw_figures(shown, shown_tasks)
+    drawings = draw_figures(comparison)
     sections = [
         _scores(comparison, drawings),
         _contrasts(comparison, drawings),
@@ -135,42 +129,29 @@ def build_content(collection: Collection, comparison: Comparison, name: str) -> 
         _cost(comparison, drawings),
         _training(drawings),
         Section("statistics", "What this says and does not say", _HOW_TO_READ, comparison.notes),
-        _provenance(collection, tasks),
-        _missing(collection),
+        _provenance(collection, comparison.tasks),
+        _missing(collection, comparison),
         _left_out(collection),
     ]
     names = [plan.name for plan in collection.plans] or [name]
-    sentences = [*answer(shown, collection.plans), *_gaps(collection)]
+    sentences = [*answer(comparison, collection.plans), *_gaps(collection)]
     return Content(", ".join(dict.fromkeys(names)), sentences, list(filter(_has_content, sections)))
 
 
 def _gaps(collection: Collection) -> list[str]:
     """A sentence that tells at the top what the last sections list."""
+    recorded = {run_key(record) for record in collection.records}
+    failed_again = sum(run_key(run) in recorded for run in collection.failures)
     counts = {
         "planned runs without a usable record": len(collection.missing),
-        "failed runs": len(collection.failures),
+        "failed runs": len(collection.failures) - failed_again,
         "files left out": len(collection.left_out),
     }
     found = [f"{what}: {count}" for what, count in counts.items() if count]
-    return [f"Not in these numbers: {', '.join(found)} (listed at the end)."] if found else []
-
-
-def _tell_models_apart(comparison: Comparison, tasks: Sequence[TaskRuns]) -> tuple[Comparison, Sequence[TaskRuns]]:
-    """Where there are several models, each in the names of its tasks: sentences and figures have no column for it."""
-    if len({runs.model for runs in tasks}) == 1:
-        return comparison, tasks
-    shown = replace(
-        comparison,
-        cells=[_with_model(row) for row in comparison.cells],
-        contrasts=[_with_model(row) for row in comparison.contrasts],
-        costs=[_with_model(row) for row in comparison.costs],
-        aggregates=[replace(row, name=f"{row.name}, {row.model}") for row in comparison.aggregates],
-    )
-    return shown, [_with_model(runs) for runs in tasks]
-
-
-def _with_model(row: OfTask) -> OfTask:
-    return replace(row, task=f"{row.task}, {row.model}")
+    sentences = [f"Not in these numbers: {', '.join(found)} (listed at the end)."] if found else []
+    if failed_again:
+        sentences.append(f"Still in these numbers, with an older record: runs that failed since: {failed_again}.")
+    return sentences
 
 
 def _has_content(section: Section) -> bool:
@@ -238,25 +219,37 @@ def _provenance(collection: Collection, tasks: Sequence[TaskRuns]) -> Section:
     return Section("provenance", "Provenance", points=papers(collection.records), tables=tables)
 
 
-def _missing(collection: Collection) -> Section:
+def _missing(collection: Collection, comparison: Comparison) -> Section:
     failed = [
-        {"task": run.task_label, "model": run.model, "method": run.label, "seed": run.seed, "error": run.error}
+        {
+            "task": run.task_label,
+            "model": run.model,
+            "method": comparison.name(run.label),
+            "seed": run.seed,
+            "error": run.error,
+        }
         for run in collection.failures
     ]
     tables = _tables(
         Table("failed", "Runs that failed", failed),
-        Table("missing", "Planned runs without a usable record", _missing_rows(collection.missing)),
+        Table("missing", "Planned runs without a usable record", _missing_rows(collection.missing, comparison)),
     )
     return Section("missing", "Missing and failed runs", [] if tables else [_NONE_MISSING], tables=tables)
 
 
-def _missing_rows(missing: Sequence[PlannedRun]) -> list[Row]:
+def _missing_rows(missing: Sequence[PlannedRun], comparison: Comparison) -> list[Row]:
     """A row per cell, since a suite that has just begun misses hundreds of runs."""
     cells: dict[tuple[str, str, str], set[int]] = {}
     for run in missing:
         cells.setdefault((run.task_label, run.model, run.label), set()).add(run.seed)
     return [
-        {"task": task, "model": model, "method": label, "seeds": spell_seeds(seeds), "runs": len(seeds)}
+        {
+            "task": task,
+            "model": model,
+            "method": comparison.name(label),
+            "seeds": spell_seeds(seeds),
+            "runs": len(seeds),
+        }
         for (task, model, label), seeds in cells.items()
     ]
 

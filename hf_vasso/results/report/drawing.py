@@ -71,36 +71,34 @@ class Style:
     How a method is drawn, in all figures alike.
 
     Args:
-        name: What it is called, as it comes.
         colour: Of lines and markers.
         marker: Matplotlib's sign for it.
     """
 
-    name: str
     colour: str
     marker: str
 
 
-def styles(names: dict[str, str]) -> dict[str, Style]:
+def styles(labels: Iterable[str]) -> dict[str, Style]:
     """
     Give each method a colour and a marker.
 
     Args:
-        names: Label to name; "none", the base, is grey.
+        labels: Those of the methods; "none", the base, is grey.
 
     Returns:
         Label to style.
 
     Example:
-        >>> styles({"none": "AdamW", "sam": "sam"})["none"].colour
+        >>> styles(["none", "sam"])["none"].colour
         '#6f7780'
     """
-    others = [label for label in names if label != "none"]
+    others = [label for label in dict.fromkeys(labels) if label != "none"]
     drawn = {
-        label: Style(names[label], _COLOURS[place % len(_COLOURS)], _MARKERS[place % len(_MARKERS)])
+        label: Style(_COLOURS[place % len(_COLOURS)], _MARKERS[place % len(_MARKERS)])
         for place, label in enumerate(others)
     }
-    return {"none": Style(names["none"], GREY, "o"), **drawn} if "none" in names else drawn
+    return {"none": Style(GREY, "o"), **drawn}
 
 
 def draw_panel(name: str, title: str, height: float, paint: Callable[[Axes], None]) -> str:

@@ -64,8 +64,12 @@ def _environment() -> Environment:
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
-    environment.filters |= {"inline": _inline, "words": escape_markdown, "markdown_table": _markdown_table}
-    environment.tests["numeric"] = _is_numeric
+    environment.filters |= {
+        "inline": _inline,
+        "words": escape_markdown,
+        "markdown_table": _markdown_table,
+        "numeric_columns": _numeric_columns,
+    }
     return environment
 
 
@@ -87,10 +91,10 @@ def _inline(svg: str) -> Markup:
     return Markup(svg)
 
 
-def _is_numeric(rows: Sequence[Mapping[str, object]], name: str) -> bool:
-    """Whether all cells of a column begin with a number, as "79.1 ± 0.3" does; empty ones do not count."""
-    cells = [str(row[name]) for row in rows]
-    return all(_BEGINS_WITH_NUMBER.match(cell) for cell in cells if cell) and any(cells)
+def _numeric_columns(rows: Sequence[Mapping[str, object]]) -> set[str]:
+    """The columns all of whose cells begin with a number, as "79.1 ± 0.3" does; empty ones do not count."""
+    columns = {name: [cell for row in rows if (cell := str(row[name]))] for name in rows[0]}
+    return {name for name, cells in columns.items() if cells and all(map(_BEGINS_WITH_NUMBER.match, cells))}
 
 
 def _markdown_table(rows: Sequence[Mapping[str, object]]) -> str:

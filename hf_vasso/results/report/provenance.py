@@ -5,6 +5,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from hf_vasso.results.collection import Collection
+from hf_vasso.results.comparison.choices import Choice, choices_of
+from hf_vasso.results.comparison.environments import environment_facts
 from hf_vasso.results.comparison.task_runs import TaskRuns
 from hf_vasso.results.record import Record
 
@@ -30,14 +32,14 @@ def setting_rows(collection: Collection, tasks: Sequence[TaskRuns]) -> list[Row]
         examples", with the budget, the best scores, and where that is an end of the grid.
     """
     left_out = _NO_SETTING | _shared_flags(collection.records).keys()
-    chosen = {key: words for plan in collection.plans for key, words in _choices(plan.selection)}
+    choices = choices_of(collection.plans)
     return [
         {
             "task": runs.task,
             "model": runs.model,
             "method": runs.name(label),
             "flags": _spell(_flags(records[0]), left_out),
-            "chosen on held-out training examples": chosen.get((runs.task_label, label), "nothing"),
+            "chosen on held-out training examples": _spell_choice(choices.get((runs.model, runs.task_label, label))),
         }
         for runs in tasks
         for label, records in runs.methods.items()
@@ -67,17 +69,7 @@ def environment_rows(records: Sequence[Record]) -> list[Row]:
     Returns:
         "what" (the device, the threads, the commit, or a package) and "value", all of them where runs differ.
     """
-    facts: dict[str, dict[str, None]] = {}
-    for record in records:
-        environment = record.environment
-        for name, value in {
-            "device": environment["device"],
-            "threads": environment.get("threads", "unknown"),
-            "commit": environment["commit"] or "unknown",
-            **environment["packages"],
-        }.items():
-            facts.setdefault(name, {})[str(value)] = None
-    return _spelled_rows("what", {name: " and ".join(values) for name, values in facts.items()})
+    return _spelled_rows("what", {name: " and ".join(counts) for name, counts in environment_facts(records).items()})
 
 
 def shared_flag_rows(records: Sequence[Record]) -> list[Row]:
@@ -134,13 +126,13 @@ def _flags(record: Record) -> dict[str, Any]:
     return {**record.arguments, "method": record.method["name"], **record.method["numbers"]}
 
 
-def _choices(selection: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> Iterable[tuple[tuple[str, str], str]]:
-    """Task and method labels, and in words what was chosen for them and how."""
-    for task_label, methods in selection.items():
-        for label, choice in methods.items():
-            scores = {name: f"{choice[name]:.4g}" for name in _SCORES if choice.get(name) is not None}
-            words = f"{_spell(choice['chosen'])} ({_spell({**choice, **scores}, {'chosen', 'notes'})})"
-            yield (task_label, label), "; ".join([words, *choice.get("notes", [])])
+def _spell_choice(choice: Choice | None) -> str:
+    """In words what was chosen and how."""
+    if choice is None:
+        return "nothing"
+    scores = {name: f"{choice[name]:.4g}" for name in _SCORES if choice.get(name) is not None}
+    words = f"{_spell(choice['chosen'])} ({_spell({**choice, **scores}, {'chosen', 'notes'})})"
+    return "; ".join([words, *choice.get("notes", [])])
 
 
 def _data_row(runs: TaskRuns) -> Row:

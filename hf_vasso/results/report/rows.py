@@ -1,7 +1,7 @@
 """Turn a comparison into rows of words, one list for every writer of tables."""
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 from hf_vasso.results.comparison import Aggregate, Cell, Collapse, Comparison, Contrast, Cost
 from hf_vasso.results.comparison.metric_words import (
@@ -13,6 +13,7 @@ from hf_vasso.results.comparison.metric_words import (
     metric_name,
     shared_name,
 )
+from hf_vasso.results.comparison.words import joined_names, one_or_range
 
 __all__ = ["aggregate_rows", "contrast_rows", "cost_rows", "score_rows", "secondary_rows", "seed_rows"]
 
@@ -31,7 +32,8 @@ def score_rows(comparison: Comparison) -> list[Row]:
     Returns:
         With several models, "model"; "method"; per task "mean ± half of the 95 % interval", two metrics of a task side
         by side, as MRPC's F1/accuracy or MNLI's m/mm; the average where there is one; "n", the number of seeds. A
-        cell without a value is empty. What the most frequent label scores stands last, where records tell it. A row
+        cell without a value is empty. A method that is called otherwise on another task has all its names, as in
+        "AdamW/SGD". What the most frequent label scores stands last, where records tell it. A row
         is such as `{"method": "AdamW", "mrpc F1/accuracy ↑ (%)": "90.1 ± 0.4 / 86.5 ± 0.6", "n": "5"}`.
     """
     cells = {(cell.model, cell.task, cell.method, cell.metric): cell for cell in comparison.cells}
@@ -44,7 +46,7 @@ def score_rows(comparison: Comparison) -> list[Row]:
     headers = {task: _header(comparison, task, metrics) for task, metrics in columns.items()}
     averaged = dict.fromkeys(metric for *_, metric in averages)
     rows = []
-    for model, method, name in dict.fromkeys((cell.model, cell.method, cell.name) for cell in comparison.cells):
+    for model, method in dict.fromkeys((cell.model, cell.method) for cell in comparison.cells):
         found = {
             task: [cell for metric in metrics if (cell := cells.get((model, task, method, metric)))]
             for task, metrics in columns.items()
@@ -52,13 +54,15 @@ def score_rows(comparison: Comparison) -> list[Row]:
         rows.append(
             {
                 **_model(comparison, model),
-                "method": name,
+                "method": joined_names(
+                    cell.name for cell in comparison.cells if (cell.model, cell.method) == (model, method)
+                ),
                 **{headers[task]: " / ".join(map(_with_half_width, of_task)) for task, of_task in found.items()},
                 **{
                     _average_header(metric): _with_half_width(averages.get((model, method, metric)))
                     for metric in averaged
                 },
-                "n": _span(cell.count for of_task in found.values() for cell in of_task),
+                "n": _seeds([cell.count for of_task in found.values() for cell in of_task]),
             }
         )
     for model in dict.fromkeys(model for model, _ in comparison.majorities):
@@ -100,7 +104,7 @@ def secondary_rows(comparison: Comparison) -> list[Row]:
                     for metric, cell in zip(metrics, found, strict=True)
                 },
                 "collapsed": f"{collapse.collapsed} of {collapse.count}" if collapse.count else "",
-                "n": _span(cell.count for cell in found if cell),
+                "n": _seeds([cell.count for cell in found if cell]),
             }
         )
     return rows
@@ -150,7 +154,7 @@ def aggregate_rows(comparison: Comparison) -> list[Row]:
             f"{_average_header(average.metric)} difference": format_difference(average.metric, average.mean),
             "95 % interval": _interval(average.metric, average.low, average.high),
             "tasks": ", ".join(average.tasks),
-            "n": _span(average.seeds),
+            "n": _seeds(average.seeds),
         }
         for average in comparison.aggregates
         if average.second is not None
@@ -213,7 +217,7 @@ def _place(comparison: Comparison, row: Cell | Contrast | Cost | Collapse) -> Ro
 
 def _model(comparison: Comparison, model: str) -> Row:
     """The model's column, only where there are several."""
-    return {"model": model} if len({cost.model for cost in comparison.costs}) > 1 else {}
+    return {"model": model} if comparison.has_several_models else {}
 
 
 def _header(comparison: Comparison, task: str, metrics: Sequence[str]) -> str:
@@ -252,7 +256,5 @@ def _p_value(p_value: float | None) -> str:
     return "" if p_value is None else f"{p_value:.2g}"
 
 
-def _span(counts: Iterable[int]) -> str:
-    """One number, or the lowest and the highest."""
-    distinct = sorted(set(counts))
-    return "–".join(map(str, dict.fromkeys((distinct[0], distinct[-1])))) if distinct else ""
+def _seeds(counts: Sequence[int]) -> str:
+    return one_or_range(counts, to="–")  # a column of numbers to a table's eyes

@@ -1,10 +1,9 @@
 """Draw a comparison: scores, differences, score against cost, and what was logged along the training."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 
 from hf_vasso.results.comparison import Comparison
 from hf_vasso.results.comparison.cells import Cell
-from hf_vasso.results.comparison.task_runs import TaskRuns
 from hf_vasso.results.report.drawing import styles
 from hf_vasso.results.report.figures.curves import LOGGED, draw_histories
 from hf_vasso.results.report.figures.differences import draw_all_differences
@@ -15,24 +14,23 @@ from hf_vasso.results.report.figures.trade import draw_trade
 __all__ = ["Drawing", "draw_figures"]
 
 
-def draw_figures(comparison: Comparison, tasks: Sequence[TaskRuns]) -> list[Drawing]:
+def draw_figures(comparison: Comparison) -> list[Drawing]:
     """
     Draw all that a comparison has to show.
 
     Args:
         comparison: The rows that tables are made of, too.
-        tasks: The runs, whose histories are drawn.
 
     Returns:
         Scores, differences, score against cost and training curves, in this order; only those with something to show.
     """
-    look = styles({cell.method: cell.name for cell in comparison.cells})
+    look = styles(label for runs in comparison.tasks for label in runs.methods)
     panels = _panels([cell for cell in comparison.cells if cell.headline])
     return [
         *(draw_scores(f"scores-{number}", cells, look) for number, cells in enumerate(panels, 1)),
         *draw_all_differences(comparison.contrasts),
         *(draw_trade(f"trade-{number}", cells, comparison.costs, look) for number, cells in enumerate(panels, 1)),
-        *(drawing for column in LOGGED for drawing in draw_histories(column, tasks, look)),
+        *(drawing for column in LOGGED for drawing in draw_histories(column, comparison.tasks, look)),
     ]
 
 

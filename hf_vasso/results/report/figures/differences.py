@@ -26,20 +26,20 @@ def draw_all_differences(contrasts: Sequence[Contrast]) -> list[Drawing]:
         kind = SCORE if contrast.headline and is_percent(contrast.metric) else contrast.metric
         panels.setdefault((kind, contrast.direction, contrast.headline), []).append(contrast)
     return [
-        _draw_differences(f"differences-{number}", kind, direction, rows)
-        for number, ((kind, direction, _), rows) in enumerate(panels.items(), 1)
+        _draw_differences(f"differences-{number}", direction, rows)
+        for number, ((_, direction, _), rows) in enumerate(panels.items(), 1)
     ]
 
 
 _VERDICTS = {
-    "better": Style("shown better", BLUE, "o"),
-    "worse": Style("shown worse", VERMILION, "s"),
-    "no difference shown": Style("no difference shown", GREY, "D"),
-    "too few seeds": Style("too few seeds", GREY, "D"),
+    "better": Style(BLUE, "o"),
+    "worse": Style(VERMILION, "s"),
+    "no difference shown": Style(GREY, "D"),
+    "too few seeds": Style(GREY, "D"),
 }
 
 
-def _draw_differences(name: str, kind: str, direction: str, contrasts: Sequence[Contrast]) -> Drawing:
+def _draw_differences(name: str, direction: str, contrasts: Sequence[Contrast]) -> Drawing:
     def paint(axes: Axes) -> None:
         axes.axvline(0, color=INK, linewidth=0.8)
         for place, contrast in enumerate(contrasts):
@@ -47,22 +47,22 @@ def _draw_differences(name: str, kind: str, direction: str, contrasts: Sequence[
             ends = scale * difference.mean, scale * difference.low, scale * difference.high
             paint_interval(axes, place, *ends, style, filled=style.colour != GREY)
             write_beside(axes, place, _difference_and_interval(contrast))
-        list_rows(axes, [f"{_minus(contrast)}\n{short(contrast.task)}" for contrast in contrasts])
+        list_rows(axes, [f"{_minus(contrast)}\n{short(contrast.where)}" for contrast in contrasts])
         unit = " in points" if is_percent(contrasts[0].metric) else ""
         axes.set_xlabel(f"difference{unit}; {_better_side(direction)}")
 
-    title = f"Paired differences: {metric_name(kind)}"
+    title = f"Paired differences: {_shown_metric(contrasts)}"
     return Drawing(
         "differences" if contrasts[0].headline else "secondary-differences",
         name,
         title,
         "; ".join(
-            f"{_minus(contrast)} on {contrast.task}: {_difference_and_interval(contrast)}, {contrast.verdict}"
+            f"{_minus(contrast)} on {contrast.where}: {_difference_and_interval(contrast)}, {contrast.verdict}"
             for contrast in contrasts
         ),
         [
             {
-                "task": contrast.task,
+                "task": contrast.where,
                 "first": contrast.first_name,
                 "second": contrast.second_name,
                 "metric": contrast.metric,
@@ -76,6 +76,12 @@ def _draw_differences(name: str, kind: str, direction: str, contrasts: Sequence[
         ],
         draw_panel(name, title, panel_height(len(contrasts)), paint),
     )
+
+
+def _shown_metric(contrasts: Sequence[Contrast]) -> str:
+    """The metric, or what several shares have in common."""
+    metrics = {contrast.metric for contrast in contrasts}
+    return metric_name(metrics.pop() if len(metrics) == 1 else SCORE)
 
 
 def _minus(contrast: Contrast) -> str:

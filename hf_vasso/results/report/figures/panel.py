@@ -5,11 +5,12 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 
 from hf_vasso.results.comparison.cells import Cell
 from hf_vasso.results.comparison.metric_words import format_value, is_percent, metric_name
-from hf_vasso.results.report.drawing import PAPER, Style, legend_columns
+from hf_vasso.results.report.drawing import PAPER, Style, legend_columns, short
 
 __all__ = [
     "Drawing",
@@ -68,7 +69,7 @@ def mean_and_interval(cell: Cell) -> str:
 
 def cell_title(cell: Cell) -> str:
     """The task and the metric."""
-    return f"{cell.task}: {metric_name(cell.metric)}"
+    return f"{cell.where}: {metric_name(cell.metric)}"
 
 
 def file_name(name: str, task: str) -> str:
@@ -114,9 +115,9 @@ def write_beside(axes: Axes, place: int, words: str) -> None:
     )
 
 
-def legend_below(axes: Axes) -> None:
-    """What the colours and markers mean, under the panel."""
+def legend_below(axes: Axes, handles: Sequence[Artist], names: Sequence[str]) -> None:
+    """What the colours and markers mean, under the panel. Collected by hand: Matplotlib hides what begins with "_"."""
     figure = axes.get_figure(root=True)
     assert figure is not None
-    handles, names = axes.get_legend_handles_labels()
+    names = [short(name) for name in names]
     figure.legend(handles, names, loc="outside lower left", ncols=legend_columns(names))

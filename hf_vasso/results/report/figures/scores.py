@@ -34,7 +34,7 @@ def draw_scores(name: str, cells: Sequence[Cell], look: dict[str, Style]) -> Dra
     title = cell_title(cells[0])
     return Drawing(
         "scores",
-        file_name(name, cells[0].task),
+        file_name(name, cells[0].where),
         title,
         "; ".join(f"{cell.name} {mean_and_interval(cell)}" for cell in cells),
         [

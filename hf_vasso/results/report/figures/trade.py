@@ -4,11 +4,12 @@ import math
 from collections.abc import Mapping, Sequence
 
 from matplotlib.axes import Axes
+from matplotlib.lines import Line2D
 from matplotlib.transforms import offset_copy
 
 from hf_vasso.results.comparison.cells import Cell
 from hf_vasso.results.comparison.costs import Cost
-from hf_vasso.results.report.drawing import INK, Style, draw_panel, short
+from hf_vasso.results.report.drawing import INK, Style, draw_panel
 from hf_vasso.results.report.figures.panel import (
     Drawing,
     axis_label,
@@ -31,19 +32,22 @@ def draw_trade(name: str, cells: Sequence[Cell], costs: Sequence[Cost], look: di
     front = _front(cells)
 
     def paint(axes: Axes) -> None:
-        for cell, offset in zip(cells, _offsets([passes[cell.method] for cell in cells]), strict=True):
+        offsets = _offsets([passes[cell.method] for cell in cells])
+        points = [
             _paint_point(axes, cell, passes[cell.method], offset, look[cell.method])
-        _paint_front(axes, front, passes)
+            for cell, offset in zip(cells, offsets, strict=True)
+        ]
+        line = _paint_front(axes, front, passes)
         axes.margins(y=0.12)
         axes.set_xlim(0, 1.2 * max(passes.values()) or 1)
         axes.set_xlabel("cost: forward passes of a training")
         axes.set_ylabel(axis_label(cells[0].metric, cells[0].direction))
-        legend_below(axes)
+        legend_below(axes, [*points, line], [*(cell.name for cell in cells), "Pareto front"])
 
     title = f"{cell_title(cells[0])} against cost"
     return Drawing(
         "trade",
-        file_name(name, cells[0].task),
+        file_name(name, cells[0].where),
         title,
         f"{'; '.join(f'{cell.name} {passes[cell.method]:g} passes, {mean_and_interval(cell)}' for cell in cells)}. "
         f"On the Pareto front: {', '.join(cell.name for cell in front)}",
@@ -63,8 +67,8 @@ def draw_trade(name: str, cells: Sequence[Cell], costs: Sequence[Cost], look: di
     )
 
 
-def _paint_front(axes: Axes, front: Sequence[Cell], passes: Mapping[str, float]) -> None:
-    axes.plot(
+def _paint_front(axes: Axes, front: Sequence[Cell], passes: Mapping[str, float]) -> Line2D:
+    (line,) = axes.plot(
         [passes[cell.method] for cell in front],
         [metric_scale(cell.metric) * cell.mean for cell in front],
         color=INK,
@@ -72,19 +76,20 @@ def _paint_front(axes: Axes, front: Sequence[Cell], passes: Mapping[str, float])
         linestyle="--",
         drawstyle="steps-post",
         zorder=1,
-        label="Pareto front",
     )
+    return line
 
 
-def _paint_point(axes: Axes, cell: Cell, passes: float, offset: float, style: Style) -> None:
+def _paint_point(axes: Axes, cell: Cell, passes: float, offset: float, style: Style) -> Line2D:
     """The mean with its interval, drawn aside by an offset in points."""
     place = offset_copy(axes.transData, axes.get_figure(root=True), x=offset, units="points")
     ends = [metric_scale(cell.metric) * value for value in (cell.low, cell.mean, cell.high) if math.isfinite(value)]
     axes.update_datalim([(passes, end) for end in ends])  # what has a transform of its own does not count by itself
     axes.plot([passes] * len(ends), ends, color=style.colour, linewidth=1.8, transform=place)
     mean = metric_scale(cell.metric) * cell.mean
-    look = {"color": style.colour, "markersize": 7, "linestyle": "none", "label": short(style.name)}
-    axes.plot(passes, mean, style.marker, transform=place, **look)
+    look = {"color": style.colour, "markersize": 7, "linestyle": "none"}
+    (point,) = axes.plot(passes, mean, style.marker, transform=place, **look)
+    return point
 
 
 def _offsets(costs: Sequence[float]) -> list[float]:
