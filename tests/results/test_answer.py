@@ -84,5 +84,23 @@ def test_another_contrast_is_not_taken_for_the_primary_one():
     ]
 
 
+def test_the_base_goes_by_its_optimizer_without_a_common_seed_too():
+    records = [run("vasso", 0, 0.5), run("none", 1, 0.5)]
+    assert sentences(records, ["vasso", "none"]) == [
+        "vasso minus AdamW, the primary contrast: the two have no seed in common yet."
+    ]
+
+
+def test_models_are_told_apart():
+    records = [replace(record, task_label=task) for record in differing_by(1, 20) for task in ("rte", "cola")]
+    records += [replace(record, model="roberta") for record in records]
+    lead, *others = sentences(records)
+    model = synthetic_runs.MODEL
+    places = [f"{task} with {name}" for name in (model, "roberta") for task in ("cola", "rte")]
+    assert lead == f"vasso against sam: better on {', '.join(places)}."
+    for name in (model, "roberta"):
+        assert any(f"mean of 2 tasks with {name}: +1.00 points" in sentence for sentence in others)
+
+
 def test_nothing_to_compare():
     assert sentences([run("vasso", 0, 0.5)])[0].startswith("Nothing is compared: ")
