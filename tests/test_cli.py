@@ -57,7 +57,7 @@ def test_methods(capsys):
         "vasso  (rho 0.05, theta 0.4)\n    VASSO: SAM along a moving average of the gradients.\n    Cost: two passes"
         in shown
     )
-    assert "with the checkpoint).\n    https://arxiv.org/abs/2509.02433" in shown
+    assert "Parts: MovingAverage(theta=0.4), Ball(), EveryStep()\n    https://arxiv.org/abs/2509.02433" in shown
     assert "none  (no numbers)" in shown
 
 
@@ -73,5 +73,10 @@ def test_methods_as_json(capsys):
 
 @pytest.mark.parametrize("method", list_methods(), ids=lambda method: method["name"])
 def test_every_method_states_its_cost(method):
-    assert re.fullmatch(r"Cost: (one|two) pass(es)? per step.*\.", method["cost"])
+    passes = re.match("Cost: (.*?) pass(?:es)? per step", method["cost"])
+    copies = re.search(r"(\w+) extra cop(?:y|ies) of the trainable weights", method["cost"])
+    assert passes is not None and method["cost"].endswith(".")
+    words = {"one": "1", "two": "2", "1 + 1/4": "1 + ascent_fraction"}
+    assert words.get(passes[1], passes[1]) == method["passes"]
+    assert ["no", "one", "two", "three", "four"].index(copies[1] if copies else "no") == method["extra_copies"]
     assert "\n" not in method["cost"]

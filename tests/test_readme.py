@@ -100,6 +100,7 @@ def test_the_table_of_methods_is_the_list_of_methods():
             "method": f"`{method['name']}`",
             "what it is": method["description"].partition(": ")[2] or method["description"],
             "numbers": ", ".join(f"{name} {default:g}" for name, default in method["numbers"].items()),
+            "passes": method["passes"],
             "paper": f"[{method['paper'].rpartition('/')[2]}]({method['paper']})" if method["paper"] else "",
         }
         for method in list_methods()

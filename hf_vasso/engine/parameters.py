@@ -92,7 +92,8 @@ class Parameters:
     def write_gradients(self, parameters: Vector, values: Vector) -> None:
         """Put unscaled gradients into `p.grad`, scaled as the base optimizer's caller expects them."""
         targets = tensors.local([parameter.grad for parameter in parameters if parameter.grad is not None])
-        torch._foreach_copy_(targets, values)
+        if any(target is not value for target, value in zip(targets, values, strict=True)):
+            torch._foreach_copy_(targets, values)
         if self._scaler is not None:
             torch._foreach_mul_(targets, self._loss_scale(targets[0].device))
 

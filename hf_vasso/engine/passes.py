@@ -1,11 +1,12 @@
 """What the engine needs from a training loop, and what it gives back."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 
 from torch import Tensor
 
-__all__ = ["Passes", "StepResult"]
+__all__ = ["Passes", "PassesOverShares", "StepResult"]
 
 
 class Passes(Protocol):
@@ -21,6 +22,29 @@ class Passes(Protocol):
 
         Returns:
             This micro-batch's share of the step's loss, so that the shares add up to it.
+        """
+        ...
+
+
+class PassesOverShares(Passes, Protocol):
+    """What is needed beside that by a method that makes a pass with a share of the step's examples."""
+
+    def count_examples(self, batch: Any) -> int:
+        """
+        The number of examples of a micro-batch.
+
+        Raises:
+            ValueError: If its inputs have no dimension in common that could be that of the examples.
+        """
+        ...
+
+    def take(self, batches: Sequence[Any], rows: Sequence[Tensor]) -> list[Any]:
+        """
+        Micro-batches of some of the examples, whose losses add up to the mean over all that are taken, on all ranks.
+
+        Args:
+            batches: Micro-batches of the step.
+            rows: For each the numbers of the examples to take, at least one.
         """
         ...
 

@@ -10,11 +10,12 @@ One optimizer step of a sharpness-aware method, for any training loop.
 The engine asks a `Method` its four questions and knows none by name.
 """
 
-from collections.abc import Iterable
+import math
+from collections.abc import Iterable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor
@@ -22,10 +23,20 @@ from torch import Tensor
 from hf_vasso.engine import tensors
 from hf_vasso.engine.parameters import Parameters, PerParameter, counted_once
 from hf_vasso.engine.part_state import load_parts, save_parts
-from hf_vasso.engine.passes import Passes, StepResult
+from hf_vasso.engine.passes import Passes, PassesOverShares, StepResult
 from hf_vasso.engine.random_state import RandomState, aside
 from hf_vasso.engine.rho import RhoSchedule
-from hf_vasso.methods.base import NORM_FLOOR, Context, Descent, Direction, Method, PassesOfStep, Schedule
+from hf_vasso.methods.base import (
+    NORM_FLOOR,
+    Context,
+    Descent,
+    Direction,
+    Method,
+    PassesOfStep,
+    Schedule,
+    Vector,
+    overrides,
+)
 
 __all__ = ["SharpnessAwareStep"]
 
@@ -100,15 +111,18 @@ class SharpnessAwareStep:
         self.same_dropout = same_dropout
         self.steps = 0
         """Steps made so far."""
-        self.passes = 0
-        """Forward passes over a micro-batch made so far; each had its backward pass."""
+        self.passes: float = 0
+        """Passes over a micro-batch made so far, each forward and backward; one over a share counts as that share."""
         self.skipped_steps = 0
         """Steps so far whose clean gradient was not finite."""
         self._total_steps = total_steps
-        self._rho_schedule = RhoSchedule(total_steps, rho_warmup_steps, rho_scheduler_type or "constant")
+        own_type = "constant" if method.rho_min is None else "learning_rate"
+        self._rho_schedule = RhoSchedule(total_steps, rho_warmup_steps, rho_scheduler_type or own_type)
         self._parameters = Parameters(named_parameters, no_perturb, scaler)
         self._generator = torch.Generator().manual_seed(seed)
         self._state: dict[str, dict[str, Any]] = {question: {} for question in method.parts}
+        if method.schedule.needs_total_steps and total_steps < 1:
+            raise ValueError(f"{method.name} needs the number of steps, got total_steps={total_steps}: give it")
         buffers = list(buffers)
         self._buffers = buffers if any(buffer.is_floating_point() for buffer in buffers) else []
 
@@ -131,8 +145,9 @@ class SharpnessAwareStep:
         batches = list(batches)
         with torch.no_grad():
             kind = self.method.schedule.before(self._context(self._parameters.perturbable()), self._state["schedule"])
-        replay = RandomState.capture() if kind == "both" and self.same_dropout else None
-        ascent = self._ascend(kind, batches, passes)
+        whole = kind != "both" or self.method.ascent_fraction == 1.0
+        replay = RandomState.capture() if kind == "both" and self.same_dropout and whole else None
+        ascent = self._ascend(kind, batches, passes, whole)
         if ascent.kind == "clean":
             assert ascent.loss is not None
             result = StepResult(loss=ascent.loss, skipped=ascent.skipped)
@@ -174,12 +189,16 @@ class SharpnessAwareStep:
         self.skipped_steps = state["skipped_steps"]
         self._generator.set_state(state["generator"])
 
-    def _ascend(self, kind: PassesOfStep, batches: list[Any], passes: Passes) -> _Ascent:
+    def _ascend(self, kind: PassesOfStep, batches: list[Any], passes: Passes, whole: bool) -> _Ascent:
         """Run the clean pass if the step has one, and find the vector that the adversary follows."""
         if kind == "perturbed":
             return _Ascent(kind, adversary=self._reuse(self._parameters.perturbable()))
-        with self._clean_stream(kind):
-            ascent = _Ascent(kind, loss=self._sweep(batches, passes))
+        if whole:
+            with self._clean_stream(kind):
+                ascent = _Ascent(kind, loss=self._sweep(batches, passes))
+        else:
+            self._sweep_share(batches, passes)
+            ascent = _Ascent(kind)  # the loss of a share is not that of the step
         if kind == "clean" and not self.method.direction.remembers and self.method.descent is None:
             return ascent  # the stock step: nobody asks for its gradient
         ascent.clean = self._parameters.gradients()
@@ -190,8 +209,8 @@ class SharpnessAwareStep:
             return ascent
         with torch.no_grad():
             context = self._context(perturbable)
-            norm = context.norm(perturbable.values)
-            if torch.isfinite(norm).item():  # the one host synchronisation; the norm is global, so ranks agree
+            norm = context.norm(perturbable.values).item()  # the one host synchronisation
+            if math.isfinite(norm):  # the norm is global, so ranks agree
                 vector = self.method.direction.update(context, self._state["direction"], perturbable.values)
                 ascent.adversary = replace(perturbable, values=vector)
                 if kind == "both":
@@ -225,7 +244,7 @@ class SharpnessAwareStep:
                 replay.restore()
             with self._perturbed_stream(alone=clean_loss is None):
                 loss = self._sweep(batches, passes)
-        if _overrides(self.method.direction, Direction, "after"):
+        if overrides(self.method.direction, Direction, "after"):
             self._feed_descent()
         if clean_loss is None:
             return StepResult(loss, loss_at="perturbed", perturbation_norm=norm)
@@ -240,7 +259,8 @@ class SharpnessAwareStep:
         assert adversary is not None
         gradient = clean.where(self._parameters.is_perturbed).values if clean is not None else None
         context = self._context(adversary)
-        rho = self.method.rho * self._rho_schedule.share(context)
+        low, high = self.method.rho_min or 0.0, self.method.rho
+        rho = low + (high - low) * self._rho_schedule.share(context)
         vector, scale = self.method.geometry.perturbation(context, rho, adversary.values)
         tensors.add_scaled_(context.parameters, vector, scale)
         ascent.adversary = None
@@ -288,6 +308,27 @@ class SharpnessAwareStep:
         self.passes += len(batches)
         return losses[0] if last == 0 else torch.stack(losses).sum()
 
+    def _sweep_share(self, batches: list[Any], passes: Passes) -> None:
+        """The pass at w over the first examples of the step: with random numbers of its own, as the rows differ."""
+        if not hasattr(passes, "take"):
+            raise ValueError(
+                f"ascent_fraction={self.method.ascent_fraction:g} needs passes that can take a share of a batch: give "
+                f"{type(passes).__name__} the methods of hf_vasso.engine.passes.PassesOverShares"
+            )
+        over_shares = cast(PassesOverShares, passes)
+        sizes = [over_shares.count_examples(batch) for batch in batches]
+        left = math.ceil(self.method.ascent_fraction * sum(sizes))
+        counts = []
+        for size in sizes:
+            counts.append(min(size, left))
+            left -= counts[-1]
+        taken = [(batch, torch.arange(count)) for batch, count in zip(batches, counts, strict=True) if count]
+        share = over_shares.take(*zip(*taken, strict=True))
+        before = self.passes
+        with counted_once(self._buffers), aside(self._draw_seed()):
+            self._sweep(share, passes)
+        self.passes = before + len(batches) * sum(counts) / sum(sizes)
+
     def _context(self, per_parameter: PerParameter) -> Context:
         parameters = per_parameter.parameters
         return Context(
@@ -299,6 +340,7 @@ class SharpnessAwareStep:
             parameters=tensors.local(parameters),
             norm=partial(tensors.norm, placed_like=parameters),
             dot=partial(tensors.dot, placed_like=parameters),
+            kept_by_optimizer=partial(_kept_by_optimizer, self.optimizer, parameters),
         )
 
     def _clean_stream(self, kind: PassesOfStep) -> AbstractContextManager[None]:
@@ -319,11 +361,15 @@ class SharpnessAwareStep:
 
     @property
     def _decides_after(self) -> bool:
-        return _overrides(self.method.schedule, Schedule, "after")
+        return overrides(self.method.schedule, Schedule, "after")
 
     def _draw_seed(self) -> int:
         return int(torch.randint(2**62, (), generator=self._generator))
 
 
-def _overrides(part: object, base: type, name: str) -> bool:
-    return getattr(type(part), name) is not getattr(base, name)
+def _kept_by_optimizer(
+    optimizer: torch.optim.Optimizer, parameters: Vector, names: Sequence[str]
+) -> list[Tensor | None]:
+    entries = [optimizer.state.get(parameter, {}) for parameter in parameters]
+    kept = [next((entry[name] for name in names if entry.get(name) is not None), None) for entry in entries]
+    return [None if tensor is None else tensors.local([tensor])[0] for tensor in kept]

@@ -15,8 +15,8 @@ them with `torch._foreach_*` and change in place only what is theirs.
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, fields
-from typing import Any, Literal
+from dataclasses import dataclass, field, fields, replace
+from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Tensor
@@ -28,6 +28,7 @@ __all__ = [
     "Context",
     "Descent",
     "Direction",
+    "EveryKth",
     "EveryStep",
     "Geometry",
     "Method",
@@ -36,6 +37,8 @@ __all__ = [
     "Schedule",
     "Vector",
     "check_range",
+    "check_whole",
+    "overrides",
     "recall",
 ]
 
@@ -59,6 +62,8 @@ class Context:
         parameters: The weights in that order, at w; local shards where they are sharded.
         norm: The l2 norm over all tensors and all shards, as a tensor without dimensions.
         dot: The inner product over all tensors and all shards, as a tensor without dimensions.
+        kept_by_optimizer: For each parameter what the base optimizer keeps under the first of some names, None where
+            it keeps nothing.
     """
 
     step: int
@@ -69,6 +74,7 @@ class Context:
     parameters: Vector
     norm: Callable[[Vector], Tensor]
     dot: Callable[[Vector, Vector], Tensor]
+    kept_by_optimizer: Callable[[Sequence[str]], list[Tensor | None]]
 
     @property
     def learning_rate(self) -> float:
@@ -79,12 +85,19 @@ class Context:
 class Direction(ABC):
     """Which vector the adversary follows."""
 
+    keeps = 0
+    """Copies of the trainable weights that it keeps between steps."""
+
     remembers = True
     """Whether `update` keeps something, so that it must also see the gradients of steps without a perturbation."""
 
     @abstractmethod
     def update(self, context: Context, state: dict[str, Any], gradient: Vector) -> Vector:
-        """Take in a finite gradient at w (unscaled, unclipped, synchronised) and return the vector to follow."""
+        """
+        Take in a finite gradient at w (unscaled, unclipped, synchronised) and return the vector to follow.
+
+        It may be the gradient of a share of the step's examples, and that of a step without a perturbation.
+        """
 
     def after(self, context: Context, state: dict[str, Any], gradient: Vector) -> None:
         """Take in a finite gradient at w + eps. Most directions have no use for it."""
@@ -118,17 +131,36 @@ class Schedule(ABC):
     perturbs = True
     """Whether any step is perturbed."""
 
+    reuses = False
+    """Whether some steps are perturbed without a gradient at w, for which the direction must have a `reuse`."""
+
+    passes = "2"
+    """Mean passes per step, in words and the schedule's numbers."""
+
+    mean_passes = 2.0
+    """The same as a number; where the training decides, the most that it can be."""
+
+    needs_total_steps = False
+    """Whether it depends on how far the training is."""
+
+    def every(self, k: int) -> "Schedule | None":
+        """The same schedule with an ascent every k steps, None for one that decides in its own way."""
+        return None
+
     @abstractmethod
     def before(self, context: Context, state: dict[str, Any]) -> PassesOfStep:
         """The passes of this step: "both", only the "clean" one at w, or only the "perturbed" one at w + eps."""
 
-    def after(self, context: Context, state: dict[str, Any], norm: Tensor) -> Literal["both", "clean"]:
+    def after(self, context: Context, state: dict[str, Any], norm: float) -> Literal["both", "clean"]:
         """The same question again once the norm of the clean gradient is known."""
         return "both"
 
 
 class Descent(ABC):
     """Which gradient the base optimizer gets, where that is not simply the one of the last pass."""
+
+    keeps = 0
+    """Copies of the trainable weights that it keeps between steps."""
 
     keeps_clean = False
     """Whether the clean gradient must outlive the perturbed pass, which costs one more copy of the weights."""
@@ -137,7 +169,11 @@ class Descent(ABC):
     def combine(
         self, context: Context, state: dict[str, Any], clean: Vector | None, perturbed: Vector | None
     ) -> Vector:
-        """The gradient for the base optimizer. On a step with a single pass the other one is None."""
+        """
+        The gradient for the base optimizer. On a step with a single pass the other one is None.
+
+        Both may be changed in place. Returned is one of the two as it was given, or a new list.
+        """
 
 
 @dataclass(frozen=True)
@@ -165,6 +201,37 @@ class EveryStep(Schedule):
     def before(self, context: Context, state: dict[str, Any]) -> PassesOfStep:
         return "both"
 
+    def every(self, k: int) -> "Schedule":
+        return EveryKth(k)
+
+
+@dataclass(frozen=True)
+class EveryKth(Schedule):
+    """
+    Both passes every k steps, the first one included; in between only the one at w.
+
+    Args:
+        k: Steps from one ascent to the next, >= 1. 1 is every step.
+    """
+
+    k: int
+
+    between: ClassVar[PassesOfStep] = "clean"
+    passes: ClassVar[str] = "1 + 1/k"
+
+    @property
+    def mean_passes(self) -> float:
+        return 1.0 + 1.0 / self.k
+
+    def __post_init__(self) -> None:
+        check_whole("k is the number of steps from one ascent to the next", self.k, minimum=1)
+
+    def before(self, context: Context, state: dict[str, Any]) -> PassesOfStep:
+        return "both" if context.step % self.k == 0 else self.between
+
+    def every(self, k: int) -> "Schedule":
+        return replace(self, k=k)
+
 
 @dataclass(frozen=True)
 class Paper:
@@ -186,11 +253,14 @@ class Method:
         schedule: Which passes a step pays for.
         descent: Which gradient the base optimizer gets; None for the one of the step's last pass, as SAM.
         rho: Radius of the perturbation, in weight units, >= 0.
+        rho_min: Lower bound of the radius, in [0, rho]: rho then runs with the learning rate from `rho_min` to `rho`.
+            None for a rho of its own.
+        ascent_fraction: Share of each rank's examples of a step that the pass at w is made with, in (0, 1].
         name: What records, logs and tables call it.
         paper: Where it comes from.
 
     Raises:
-        ValueError: If rho is negative or not finite, or a part is of the wrong kind.
+        ValueError: If rho is negative or not finite, a part is of the wrong kind, or the parts make no sense together.
 
     Example:
         >>> from hf_vasso.methods.vasso import MovingAverage
@@ -203,6 +273,8 @@ class Method:
     schedule: Schedule = EveryStep()
     descent: Descent | None = None
     rho: float = 0.05
+    rho_min: float | None = None
+    ascent_fraction: float = 1.0
     name: str = "custom"
     paper: Paper | None = field(default=None, repr=False)
 
@@ -215,6 +287,16 @@ class Method:
                     f"{question} must be a {kinds[question].__name__} with its numbers, such as "
                     f"MovingAverage(theta=0.4) for a direction, got {part!r}"
                 )
+        if self.rho_min is not None:
+            check_range("rho_min is the lower bound of rho", self.rho_min, minimum=0.0, maximum=self.rho)
+        check_range(
+            "ascent_fraction is the share of the examples in the pass at w",
+            self.ascent_fraction,
+            minimum=0.0,
+            maximum=1.0,
+            exclude_minimum=True,
+        )
+        self._refuse_what_makes_no_sense()
 
     @property
     def parts(self) -> dict[str, Any]:
@@ -225,10 +307,57 @@ class Method:
     @property
     def numbers(self) -> dict[str, float]:
         """rho and the numbers of all parts, as records print them."""
-        numbers = {"rho": self.rho}
+        numbers: dict[str, float] = {"rho": self.rho}
+        if self.rho_min is not None:
+            numbers["rho_min"] = self.rho_min
+        if self.ascent_fraction < 1.0:
+            numbers["ascent_fraction"] = self.ascent_fraction
         for part in self.parts.values():
             numbers.update({entry.name: getattr(part, entry.name) for entry in fields(part)})
         return numbers
+
+    @property
+    def passes(self) -> str:
+        """Mean passes per step, each forward and backward over all examples, in words and `numbers`."""
+        if self.ascent_fraction == 1.0:
+            return self.schedule.passes
+        ascents = self.schedule.passes.removeprefix("1 + ") if self.schedule.passes != "2" else "1"
+        return f"1 + {ascents} * ascent_fraction".replace(" 1 *", "")
+
+    @property
+    def mean_passes(self) -> float:
+        """The same as a number; where the training decides, the most that it can be."""
+        return 1.0 + (self.schedule.mean_passes - 1.0) * self.ascent_fraction
+
+    @property
+    def extra_copies(self) -> int:
+        """Copies of the trainable weights beside those of the base optimizer, at the most that lasts."""
+        descent = self.descent
+        kept = self.direction.keeps + (descent.keeps + descent.keeps_clean if descent is not None else 0)
+        return kept + self.schedule.perturbs  # the weights that are put back
+
+    def _refuse_what_makes_no_sense(self) -> None:
+        direction, schedule, descent = (type(part).__name__ for part in (self.direction, self.schedule, self.descent))
+        if self.schedule.reuses and not overrides(self.direction, Direction, "reuse"):
+            raise ValueError(
+                f"{schedule} perturbs along an adversary of before, and {direction} keeps none: take a direction that "
+                "remembers, such as MovingAverage"
+            )
+        if self.ascent_fraction < 1.0:
+            share = f"ascent_fraction={self.ascent_fraction:g} makes the pass at w with a share of the examples, and"
+            if self.descent is not None and self.descent.keeps_clean:
+                raise ValueError(f"{share} {descent} needs the gradient at w of all of them: leave one of the two out")
+            if overrides(self.schedule, Schedule, "after"):
+                raise ValueError(f"{share} {schedule} needs the norm over all of them: leave one of the two out")
+            if not self.schedule.perturbs:
+                raise ValueError(f"{share} {schedule} makes no other pass: leave ascent_fraction out")
+            if self.schedule.passes == "1":
+                raise ValueError(f"{share} {schedule} makes no pass there: leave ascent_fraction out")
+
+
+def overrides(part: object, base: type, name: str) -> bool:
+    """Whether a part has its own version of an optional answer."""
+    return getattr(type(part), name) is not getattr(base, name)
 
 
 def recall(state: dict[str, Any], names: Sequence[str], start: Vector) -> Vector:
@@ -258,8 +387,26 @@ def check_range(
     if isinstance(value, (int, float)) and math.isfinite(value) and value <= maximum:
         if value > minimum or (value == minimum and not exclude_minimum):
             return
-    if maximum == math.inf:
+    if minimum == -math.inf:
+        range_text = "finite"
+    elif maximum == math.inf:
         range_text = f"{'above' if exclude_minimum else 'at least'} {minimum:g} and finite"
     else:
         range_text = f"in {'(' if exclude_minimum else '['}{minimum:g}, {maximum:g}]"
     raise ValueError(f"{fact} and must be {range_text}, got {value!r}")
+
+
+def check_whole(fact: str, value: int, *, minimum: int) -> None:
+    """
+    Refuse what is no whole number of at least `minimum`.
+
+    Args:
+        fact: The number's name and what it does, such as "k is the number of steps from one ascent to the next".
+        value: The number.
+        minimum: The smallest value allowed.
+
+    Raises:
+        ValueError: With the fact, the range and the value.
+    """
+    if type(value) is not int or value < minimum:
+        raise ValueError(f"{fact} and must be a whole number, at least {minimum}, got {value!r}")

@@ -6,7 +6,7 @@ from argparse import ArgumentParser
 from collections.abc import Sequence
 from typing import Any
 
-from hf_vasso.methods import METHODS
+from hf_vasso.methods import METHODS, get_method
 
 __all__ = ["list_methods", "main"]
 
@@ -34,20 +34,24 @@ def list_methods() -> list[dict[str, Any]]:
     Describe every entry of `METHODS`.
 
     Returns:
-        Per method its "name", "numbers" (name to default), "description", "cost" (in passes and memory) and "paper"
-        (a URL or None).
+        Per method its "name", "description", "parts" (question to the part that answers it), "numbers" (name to
+        default), "passes" (per step, in words), "extra_copies" (of the trainable weights), "cost" (both in a
+        sentence) and "paper" (a URL or None).
     """
     listing = []
-    for name, preset in METHODS.items():
-        paper = preset().paper
-        card = inspect.getdoc(preset) or ""
+    for name in METHODS:
+        method = get_method(name)
+        card = inspect.getdoc(METHODS[name]) or ""
         listing.append(
             {
                 "name": name,
-                "numbers": {key: number.default for key, number in inspect.signature(preset).parameters.items()},
                 "description": _paragraph(card),
+                "parts": {question: str(part) for question, part in method.parts.items()},
+                "numbers": method.numbers if method.schedule.perturbs else {},
+                "passes": method.passes,
+                "extra_copies": method.extra_copies,
                 "cost": _paragraph(card, "Cost: "),
-                "paper": paper.url if paper else None,
+                "paper": method.paper.url if method.paper else None,
             }
         )
     return listing
@@ -55,7 +59,13 @@ def list_methods() -> list[dict[str, Any]]:
 
 def _describe(method: dict[str, Any]) -> str:
     numbers = ", ".join(f"{name} {default:g}" for name, default in method["numbers"].items())
-    lines = [f"{method['name']}  ({numbers or 'no numbers'})", method["description"], method["cost"], method["paper"]]
+    lines = [
+        f"{method['name']}  ({numbers or 'no numbers'})",
+        method["description"],
+        method["cost"],
+        "Parts: " + ", ".join(method["parts"].values()),
+        method["paper"],
+    ]
     return "\n    ".join(line for line in lines if line)
 
 

@@ -6,7 +6,7 @@ adversary over-friendly.
 """
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 
@@ -37,6 +37,8 @@ class MovingAverage(Direction):
     """
 
     theta: float
+
+    keeps: ClassVar[int] = 1
 
     def __post_init__(self) -> None:
         check_range("theta weighs the new gradient", self.theta, minimum=0.0, maximum=1.0, exclude_minimum=True)

@@ -58,7 +58,8 @@ class PlannedTraining:
     Args:
         examples: Training examples.
         steps: Optimizer steps.
-        passes: Forward passes, and as many backward: micro-batches of each process.
+        passes: Forward passes, and as many backward: micro-batches of each process. The most that there can be, where
+            the method decides on the way.
     """
 
     examples: int
@@ -83,8 +84,8 @@ def plan_training(glue: GlueArguments, training: VassoTrainingArguments) -> Plan
     labels, available = _train_labels(glue.task_name, glue.data_dir)
     examples = count_train_examples(labels, available, get_task(glue.task_name), glue)
     size = training_size(examples, training)
-    passes_per_batch = 2 if training.build_method().schedule.perturbs else 1
-    return PlannedTraining(examples, size.steps, size.micro_batches * passes_per_batch)
+    passes = round(size.micro_batches * training.build_method().mean_passes)
+    return PlannedTraining(examples, size.steps, passes)
 
 
 def describe_plan(glue: GlueArguments, training: VassoTrainingArguments, task: Task, folder: RunFolder) -> str:

@@ -39,6 +39,20 @@ class SharpnessArguments:
         default=None,
         metadata={"help": f"How rho runs after its warm-up: {', '.join(RHO_SCHEDULERS)} (default: constant)."},
     )
+    ascent_every: int | None = field(
+        default=None,
+        metadata={
+            "help": "Steps from one ascent to the next, >= 1, for a method that ascends at every step or every k "
+            "(default: the method's own)."
+        },
+    )
+    ascent_fraction: float | None = field(
+        default=None,
+        metadata={
+            "help": "Share of each process's examples of a step that the pass at w is made with, in (0, 1] (default: "
+            "the method's own, mostly all)."
+        },
+    )
     no_perturb: str | None = field(
         default=None,
         metadata={
@@ -79,7 +93,8 @@ class SharpnessArguments:
         Raises:
             ValueError: For an unknown name, a number that the method does not use, or numbers beside a `Method`.
         """
-        given = {"rho": self.rho, "theta": self.theta}
+        names = ("rho", "theta", "ascent_every", "ascent_fraction")
+        given = {name: getattr(self, name) for name in names}
         numbers = {name: number for name, number in given.items() if number is not None}
         other_numbers = self.method_args if isinstance(self.method_args, dict) else {}
         for name in numbers.keys() & other_numbers.keys():

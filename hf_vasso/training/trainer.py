@@ -8,7 +8,7 @@ gradient scaling are the Trainer's own, and callbacks never see perturbed weight
 
 import copy
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,6 +21,7 @@ from transformers.trainer_utils import IntervalStrategy
 from hf_vasso.engine import SharpnessAwareStep
 from hf_vasso.methods import Method
 from hf_vasso.training.arguments import SharpnessArguments
+from hf_vasso.training.example_share import count_examples, take_examples
 from hf_vasso.training.loss_scale import ItemShare, item_shares, own_count, own_mean
 from hf_vasso.training.model_card import add_method
 from hf_vasso.training.refusals import refuse_unsupported
@@ -60,11 +61,15 @@ class SharpnessAwareMixin(_Base):
         refuse_unsupported(self, self.sharpness_args.no_perturb)
         self._start_afresh()
 
-    def sharpness_passes(self) -> dict[str, int]:
-        """The passes over a micro-batch made so far by this rank, those before a resume included."""
+    def sharpness_passes(self) -> dict[str, float]:
+        """
+        The passes over a micro-batch made so far by this rank, those before a resume included. A pass over a share of
+        the examples counts as that share.
+        """
         resumed_at_the_end = self._engine is None and self._saved_state is not None
         engine = self._current_engine() if resumed_at_the_end else self._engine
         passes = engine.passes if engine is not None else 0
+        passes = int(passes) if passes == int(passes) else round(passes, 2)
         return {"forward": passes, "backward": passes}
 
     def training_step(
@@ -188,6 +193,15 @@ class _TrainerPasses:
         ):
             # A copy, since a subclass may take the labels out of the inputs that the second pass needs again.
             return self._training_step(self._model, copy.copy(inputs), share.own if share.has_labels else None)
+
+    def count_examples(self, batch: tuple[dict[str, Any], ItemShare]) -> int:
+        return count_examples(batch[0])
+
+    def take(
+        self, batches: Sequence[tuple[dict[str, Any], ItemShare]], rows: Sequence[Tensor]
+    ) -> list[tuple[dict[str, Any], ItemShare]]:
+        taken = [take_examples(inputs, row) for (inputs, _), row in zip(batches, rows, strict=True)]
+        return list(zip(taken, item_shares(self._trainer, taken), strict=True))
 
 
 class VassoTrainer(SharpnessAwareMixin, Trainer):

@@ -1,6 +1,7 @@
 """Small models and loops that the engine's tests share."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -9,8 +10,16 @@ from torch import Tensor, nn
 from hf_vasso import Method, SharpnessAwareStep
 
 
+@dataclass
+class Taken:
+    """Some examples of a micro-batch, with their share of all that were taken."""
+
+    batch: Any
+    share: float
+
+
 class LossPasses:
-    """Passes through a function from batch to loss, each micro-batch an equal share of the step."""
+    """Passes through a function from batch to mean loss, each micro-batch an equal share of the step."""
 
     def __init__(self, loss: Callable[[Any], Tensor], micro_batches: int = 1) -> None:
         self.loss = loss
@@ -19,9 +28,22 @@ class LossPasses:
 
     def backward(self, batch: Any, sync: bool) -> Tensor:
         self.syncs.append(sync)
-        loss = self.loss(batch) / self.micro_batches
+        if isinstance(batch, Taken):
+            loss = self.loss(batch.batch) * batch.share
+        else:
+            loss = self.loss(batch) / self.micro_batches
         loss.backward()
         return loss.detach()
+
+    def count_examples(self, batch: Any) -> int:
+        return len(batch[0]) if batch is not None else 1
+
+    def take(self, batches: Sequence[Any], rows: Sequence[Tensor]) -> list[Taken]:
+        total = sum(map(len, rows))
+        return [
+            Taken(None if batch is None else tuple(tensor[row] for tensor in batch), len(row) / total)
+            for batch, row in zip(batches, rows, strict=True)
+        ]
 
 
 def two_layers(dtype: torch.dtype = torch.float64, seed: int = 0) -> nn.Sequential:

@@ -8,16 +8,20 @@ import pytest
 import torch
 from torch import nn
 
-from hf_vasso import SharpnessAwareStep, get_method
+from hf_vasso import Method, SharpnessAwareStep, get_method
+from hf_vasso.methods.base import EveryKth
+from hf_vasso.methods.gsam import MinusOrthogonal
+from hf_vasso.methods.looksam import PlusKeptOrthogonal
+from hf_vasso.methods.vasso import MovingAverage
 from tests.engine.loops import LossPasses
 
 W = (3.0, 4.0)
 
 
-def gradients(method, clean_gradients, name="weight"):
+def gradients(method, clean_gradients, name="weight", total_steps=9):
     """What the base optimizer gets, for a series of clean gradients at an unmoving w."""
     w = nn.Parameter(torch.tensor(W, dtype=torch.float64))
-    engine = SharpnessAwareStep(method, [(name, w)], torch.optim.SGD([w], lr=1.0), total_steps=9)
+    engine = SharpnessAwareStep(method, [(name, w)], torch.optim.SGD([w], lr=1.0), total_steps=total_steps)
     passes = LossPasses(lambda c: (w - c).square().sum() / 2)
     found = []
     for g in clean_gradients:
@@ -79,3 +83,73 @@ def test_vasso_asam_is_the_average_on_the_stretched_ball():
     # d_1 = 0.5 (3, 0) + 0.5 (1, 0) = (2, 0); T = (4, 5): T d = (8, 0), T^2 d = (32, 0), eps = 0.5 (32, 0) / 8 = (2, 0)
     method = get_method("vasso-asam", rho=0.5, theta=0.5, eta=1.0)
     assert gradients(method, [(3.0, 0.0), (1.0, 0.0)]) == [close((5.0, 0.0)), close((3.0, 0.0))]
+
+
+def test_sagm_takes_the_mean_and_enters_the_ball_from_below():
+    # g = (3, 4): eps = (0.5 / 5 - 0.02) g = (0.24, 0.32), g_p = (3.24, 4.32), the mean is g + eps / 2
+    assert gradients(get_method("sagm", rho=0.5, alpha=0.02), [(3.0, 4.0)]) == [close((3.12, 4.16))]
+
+
+def test_gsam_takes_the_orthogonal_part_of_the_clean_gradient_away():
+    # With every gradient along one line there is nothing orthogonal: g_p = (3.3, 4.4).
+    assert gradients(get_method("gsam", rho=0.5, alpha=0.4), [(3.0, 4.0)]) == [close((3.3, 4.4))]
+    # VASSO's direction makes it so: d_0 = (3, 0), d_1 = 0.5 (3, 0) + 0.5 (0, 3) = (1.5, 1.5), and with rho = sqrt(2)
+    # eps = (1, 1), g = (0, 3), g_p = (1, 4). g . g_p / ||g_p||^2 = 12 / 17, g_perp = (-12 / 17, 3 - 48 / 17).
+    method = Method(direction=MovingAverage(0.5), descent=MinusOrthogonal(0.4), rho=2**0.5)
+    assert gradients(method, [(3.0, 0.0), (0.0, 3.0)])[1] == close((1 + 0.4 * 12 / 17, 4 - 0.4 * 3 / 17))
+
+
+@pytest.mark.parametrize(("learning_rate", "rho"), [(1.0, 0.5), (0.5, 0.3), (0.0, 0.1)])
+def test_rho_of_gsam_runs_with_the_learning_rate(learning_rate, rho):
+    # rho_min is a fifth of 0.5, and the peak of the learning rate is 1.
+    w = nn.Parameter(torch.tensor(W, dtype=torch.float64))
+    optimizer = torch.optim.SGD([w], lr=1.0)
+    optimizer.param_groups[0]["lr"] = learning_rate
+    engine = SharpnessAwareStep(get_method("gsam", rho=0.5), [("weight", w)], optimizer, total_steps=9)
+    result = engine.step([torch.zeros(2)], LossPasses(lambda c: (w - c).square().sum() / 2), measure=True)
+    assert result.perturbation_norm.item() == close(rho)
+
+
+def test_looksam_adds_the_kept_part_in_between():
+    # d_2 = 0.5 (3, 0) + 0.5 (0, 3): as for GSAM g = (0, 3), g_p = (1, 4), and g_p - (12 / 9) g = (1, 0) is kept. In
+    # between g = (0, -2) becomes (0, -2) + 0.5 * 2 * (1, 0); the average of that step is never followed.
+    method = Method(direction=MovingAverage(0.5), schedule=EveryKth(2), descent=PlusKeptOrthogonal(0.5), rho=2**0.5)
+    found = gradients(method, [(3.0, 0.0), (3.0, 0.0), (0.0, 3.0), (0.0, -2.0)])
+    assert found[2:] == [close((1.0, 4.0)), close((1.0, -2.0))]
+
+
+def test_aesam_ascends_where_the_gradient_is_large():
+    # delta 0.5, T = 4. Step 0: ||g||^2 = 25 = mu, s = 0: 25 >= 25. Step 1: 1; mu = 13, s^2 = 72, c = 0.5: 1 < 17.2.
+    # Step 2: 16; mu = 14.5, s^2 = 36 + 1.125, c = 0: 16 >= 14.5. Step 3: 9; mu = 11.75, s^2 = 18.5625 + 3.78125,
+    # c = -0.5: 9 < 11.75 - 2.36 = 9.39.
+    method = get_method("aesam", rho=0.5, delta=0.5)
+    found = gradients(method, [(3.0, 4.0), (1.0, 0.0), (4.0, 0.0), (0.0, 3.0)], total_steps=4)
+    assert found == [close((3.3, 4.4)), (1.0, 0.0), close((4.5, 0.0)), (0.0, 3.0)]
+
+
+@pytest.mark.parametrize("rho", [0.0, 0.5])
+def test_msam_goes_against_the_momentum(rho):
+    w = nn.Parameter(torch.tensor(W, dtype=torch.float64))
+    optimizer = torch.optim.SGD([w], lr=0.0, momentum=0.9)
+    engine = SharpnessAwareStep(get_method("msam", rho=rho), [("weight", w)], optimizer, total_steps=2)
+    passes = LossPasses(lambda c: (w - c).square().sum() / 2)
+    for expected in ((3.0, 4.0), (3.0 - 0.6 * rho, 4.0 - 0.8 * rho)):  # v = (3, 4) after the first step
+        engine.step([torch.zeros(2)], passes)
+        assert tuple(w.grad.tolist()) == close(expected)
+        optimizer.step()
+
+
+def test_vasso_re_perturbs_along_the_average_of_before():
+    # Step 0 ascends along (3, 4). Step 1 makes no pass at w: its gradient there, (-5, 0), does not enter the average,
+    # and eps is (0.3, 0.4) again. Step 2: d = 0.75 (3, 4) + 0.25 (-5, 0) = (1, 3).
+    eps = (0.5 / 10**0.5, 1.5 / 10**0.5)
+    found = gradients(get_method("vasso-re", rho=0.5, theta=0.25, k=2), [(3.0, 4.0), (-5.0, 0.0), (-5.0, 0.0)])
+    assert found == [close((3.3, 4.4)), close((-4.7, 0.4)), close((-5 + eps[0], eps[1]))]
+
+
+def test_vasso_free_is_fed_by_what_the_optimizer_gets():
+    # Step 0 is not perturbed and gives d = (3, 4). Step 1: eps = (0.3, 0.4), g_p = (-4.7, 0.4), and
+    # d = 0.5 (3, 4) + 0.5 (-4.7, 0.4) = (-0.85, 2.2), along which step 2 goes.
+    norm = (0.85**2 + 2.2**2) ** 0.5
+    found = gradients(get_method("vasso-free", rho=0.5, theta=0.5), [(3.0, 4.0), (-5.0, 0.0), (1.0, 0.0)])
+    assert found == [(3.0, 4.0), close((-4.7, 0.4)), close((1 - 0.5 * 0.85 / norm, 0.5 * 2.2 / norm))]

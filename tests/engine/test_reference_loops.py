@@ -1,7 +1,13 @@
 """Fifty steps against loops in float64 that are written here, parameter by parameter, from the papers' formulas."""
 
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
 import pytest
 import torch
+from torch import Tensor, nn
 
 from hf_vasso import METHODS, SharpnessAwareStep, get_method
 from tests.engine.loops import LossPasses, examples, mean_square, two_layers, weights
@@ -9,82 +15,180 @@ from tests.engine.loops import LossPasses, examples, mean_square, two_layers, we
 STEPS = 50
 RHO = 0.2
 
-
-def unit(vector):
-    length = sum(float((v * v).sum()) for v in vector) ** 0.5
-    return [v / length for v in vector]
+Gradient = list[Tensor]
 
 
-def stretched(vector, model, eta=0.01):
-    names = [name for name, _ in model.named_parameters()]
-    scales = [p.detach().abs() + eta if "weight" in n else 1.0 for n, p in zip(names, model.parameters(), strict=True)]
-    length = sum(float(((t * v) ** 2).sum()) for t, v in zip(scales, vector, strict=True)) ** 0.5
-    return [t * t * v / length for t, v in zip(scales, vector, strict=True)]
+@dataclass
+class Loop:
+    """A training without the engine: what a method remembers, and the loss of the step that runs."""
+
+    model: nn.Module
+    optimizer: torch.optim.Optimizer
+    step: int = 0
+    memory: dict[str, Any] = field(default_factory=dict)
+
+    def gradient(self, shift: Gradient | None = None, count: int = 8) -> Gradient:
+        """The gradient at w plus a shift, of the first examples of the step."""
+        parameters = list(self.model.parameters())
+        start = [p.detach().clone() for p in parameters]
+        for p, s in zip(parameters, shift or [], strict=False):
+            p.data = p.data + s
+        inputs, targets = examples(self.step)
+        found = torch.autograd.grad(mean_square(self.model)((inputs[:count], targets[:count])), parameters)
+        for p, before in zip(parameters, start, strict=True):
+            p.data = before
+        return list(found)
+
+    def average(self, gradient: Gradient, theta: float = 0.4) -> Gradient:
+        old = self.memory.get("d", gradient)
+        self.memory["d"] = [(1 - theta) * d + theta * g for d, g in zip(old, gradient, strict=True)]
+        return self.memory["d"]
+
+    def momentum(self) -> Gradient | None:
+        kept = [self.optimizer.state[p] for p in self.model.parameters()]
+        if not all(kept):
+            return None
+        return [entry["exp_avg"] if "exp_avg" in entry else entry["momentum_buffer"] for entry in kept]
+
+    def scales(self, eta: float = 0.01) -> Gradient:
+        """ASAM's T."""
+        named = self.model.named_parameters()
+        return [p.detach().abs() + eta if "weight" in n else torch.ones_like(p) for n, p in named]
 
 
-def average(theta):
-    memory = []
-
-    def follow(gradient):
-        memory[:] = (
-            [(1 - theta) * d + theta * g for d, g in zip(memory, gradient, strict=True)] if memory else list(gradient)
-        )
-        return list(memory)
-
-    return follow
+def length(vector: Gradient) -> float:
+    return sum(float((v * v).sum()) for v in vector) ** 0.5
 
 
-def minus_average(sigma, lmbda):
-    memory = []
-
-    def follow(gradient):
-        followed = [g - sigma * m for g, m in zip(gradient, memory, strict=True)] if memory else list(gradient)
-        memory[:] = (
-            [lmbda * m + (1 - lmbda) * g for m, g in zip(memory, gradient, strict=True)] if memory else list(gradient)
-        )
-        return followed
-
-    return follow
+def inner(one: Gradient, other: Gradient) -> float:
+    return sum(float((a * b).sum()) for a, b in zip(one, other, strict=True))
 
 
-# per method: what the adversary follows, and the shape of its ball
-REFERENCES = {
-    "none": (None, None),
-    "sam": (lambda: lambda g: g, lambda v, model: unit(v)),
-    "asam": (lambda: lambda g: g, stretched),
-    "vasso": (lambda: average(0.4), lambda v, model: unit(v)),
-    "fsam": (lambda: minus_average(1.0, 0.9), lambda v, model: unit(v)),
-    "vasso-asam": (lambda: average(0.4), stretched),
+def times(factor: float, vector: Gradient) -> Gradient:
+    return [factor * v for v in vector]
+
+
+def plus(one: Gradient, other: Gradient) -> Gradient:
+    return [a + b for a, b in zip(one, other, strict=True)]
+
+
+def ball(vector: Gradient, rho: float = RHO) -> Gradient:
+    return times(rho / length(vector), vector)
+
+
+def stretched(loop: Loop, vector: Gradient) -> Gradient:
+    scales = loop.scales()
+    size = length([t * v for t, v in zip(scales, vector, strict=True)])
+    return [RHO * t * t * v / size for t, v in zip(scales, vector, strict=True)]
+
+
+# --- the methods: what the base optimizer gets at a step ---
+
+
+def fsam(loop: Loop) -> Gradient:
+    g = loop.gradient()
+    m = loop.memory.get("m")
+    followed = g if m is None else plus(g, times(-1.0, m))
+    loop.memory["m"] = g if m is None else plus(times(0.9, m), times(0.1, g))
+    return loop.gradient(ball(followed))
+
+
+def sagm(loop: Loop) -> Gradient:
+    g = loop.gradient()
+    return times(0.5, plus(g, loop.gradient(times(RHO / length(g) - 0.001, g))))
+
+
+def gsam(loop: Loop) -> Gradient:
+    g = loop.gradient()
+    share = loop.optimizer.param_groups[0]["lr"] / loop.memory.setdefault("peak", loop.optimizer.param_groups[0]["lr"])
+    g_p = loop.gradient(ball(g, RHO / 5 + (RHO - RHO / 5) * share))
+    parallel = times(inner(g, g_p) / inner(g_p, g_p), g_p)
+    return plus(g_p, times(-0.4, plus(g, times(-1.0, parallel))))
+
+
+def looksam(loop: Loop, adversary: Callable[[Gradient], Gradient] = lambda g: g) -> Gradient:
+    g = loop.gradient()
+    followed = adversary(g)
+    if loop.step % 5 == 0:
+        g_p = loop.gradient(ball(followed))
+        loop.memory["g_v"] = plus(g_p, times(-inner(g_p, g) / inner(g, g), g))
+        return g_p
+    g_v = loop.memory["g_v"]
+    return plus(g, times(0.1 * length(g) / length(g_v), g_v))
+
+
+def aesam(loop: Loop, adversary: Callable[[Gradient], Gradient] = lambda g: g) -> Gradient:
+    g = loop.gradient()
+    followed = adversary(g)
+    squared = inner(g, g)
+    mu = 0.9 * loop.memory.get("mu", squared) + 0.1 * squared
+    variance = 0.9 * loop.memory.get("variance", 0.0) + 0.1 * (squared - mu) ** 2
+    loop.memory |= {"mu": mu, "variance": variance}
+    c = loop.step / STEPS * -1.0 + (1 - loop.step / STEPS) * 1.0
+    return loop.gradient(ball(followed)) if squared >= mu + c * math.sqrt(variance) else g
+
+
+def ss_sam(loop: Loop) -> Gradient:
+    g = loop.gradient()
+    coin = loop.memory.setdefault("coin", torch.Generator().manual_seed(0))
+    return loop.gradient(ball(g)) if torch.rand((), generator=coin) < 0.5 else g
+
+
+def msam(loop: Loop) -> Gradient:
+    v = loop.momentum()
+    return loop.gradient() if v is None else loop.gradient(times(-RHO / length(v), v))
+
+
+def vasso_re(loop: Loop) -> Gradient:
+    if loop.step % 2 == 0:
+        loop.average(loop.gradient())
+    return loop.gradient(ball(loop.memory["d"]))
+
+
+def vasso_free(loop: Loop) -> Gradient:
+    d = loop.memory.get("d")
+    g_p = loop.gradient() if d is None else loop.gradient(ball(d))
+    loop.average(g_p)
+    return g_p
+
+
+REFERENCES: dict[str, Callable[[Loop], Gradient]] = {
+    "none": lambda loop: loop.gradient(),
+    "sam": lambda loop: loop.gradient(ball(loop.gradient())),
+    "asam": lambda loop: loop.gradient(stretched(loop, loop.gradient())),
+    "vasso": lambda loop: loop.gradient(ball(loop.average(loop.gradient()))),
+    "fsam": fsam,
+    "sagm": sagm,
+    "gsam": gsam,
+    "looksam": looksam,
+    "aesam": aesam,
+    "ss-sam": ss_sam,
+    "msam": msam,
+    "vasso-re": vasso_re,
+    "vasso-free": vasso_free,
+    "vasso-asam": lambda loop: loop.gradient(stretched(loop, loop.average(loop.gradient()))),
+    "vasso-aesam": lambda loop: aesam(loop, loop.average),
+    "vasso-looksam": lambda loop: looksam(loop, loop.average),
+    "vasso-quarter": lambda loop: loop.gradient(ball(loop.average(loop.gradient(count=2)))),
 }
 
 
-def reference(name, make_optimizer):
+def by_loop(name: str, make_optimizer: Callable[..., torch.optim.Optimizer]) -> Tensor:
     model = two_layers()
-    optimizer = make_optimizer(model.parameters())
-    make_follow, ball = REFERENCES[name]
-    follow = make_follow() if make_follow else None
-    for step in range(STEPS):
-        loss = mean_square(model)
-        clean = torch.autograd.grad(loss(examples(step)), list(model.parameters()))
-        if follow is None:
-            descent = clean
-        else:
-            start = [p.detach().clone() for p in model.parameters()]
-            direction = ball(follow(list(clean)), model)
-            for p, d in zip(model.parameters(), direction, strict=True):
-                p.data = p.data + RHO * d
-            descent = torch.autograd.grad(loss(examples(step)), list(model.parameters()))
-            for p, before in zip(model.parameters(), start, strict=True):
-                p.data = before
-        for p, g in zip(model.parameters(), descent, strict=True):
+    loop = Loop(model, make_optimizer(model.parameters()))
+    schedule = decay(loop.optimizer)
+    for loop.step in range(STEPS):
+        for p, g in zip(model.parameters(), REFERENCES[name](loop), strict=True):
             p.grad = g
-        optimizer.step()
+        loop.optimizer.step()
+        schedule.step()
     return weights(model)
 
 
-def engine(name, make_optimizer):
+def by_engine(name: str, make_optimizer: Callable[..., torch.optim.Optimizer]) -> Tensor:
     model = two_layers()
     optimizer = make_optimizer(model.parameters())
+    schedule = decay(optimizer)
     method = get_method(name) if name == "none" else get_method(name, rho=RHO)
     step = SharpnessAwareStep(method, model.named_parameters(), optimizer, total_steps=STEPS)
     for number in range(STEPS):
@@ -92,7 +196,12 @@ def engine(name, make_optimizer):
         micro_batches = [(inputs[:4], targets[:4]), (inputs[4:], targets[4:])]
         step.step(micro_batches, LossPasses(mean_square(model), micro_batches=2))
         optimizer.step()
+        schedule.step()
     return weights(model)
+
+
+def decay(optimizer: torch.optim.Optimizer) -> torch.optim.lr_scheduler.LRScheduler:
+    return torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: 1 - step / (2 * STEPS))
 
 
 OPTIMIZERS = {
@@ -104,7 +213,7 @@ OPTIMIZERS = {
 @pytest.mark.parametrize("optimizer", OPTIMIZERS)
 @pytest.mark.parametrize("name", METHODS)
 def test_engine_equals_the_loop(name, optimizer):
-    found, expected = engine(name, OPTIMIZERS[optimizer]), reference(name, OPTIMIZERS[optimizer])
+    found, expected = by_engine(name, OPTIMIZERS[optimizer]), by_loop(name, OPTIMIZERS[optimizer])
     assert (found - expected).abs().max() < 1e-10  # rounding of float64, grown over fifty steps
-    plain = reference("none", OPTIMIZERS[optimizer])
+    plain = by_loop("none", OPTIMIZERS[optimizer])
     assert name == "none" or (found - plain).abs().max() > 1e-3

@@ -10,34 +10,23 @@ from torch.distributed.fsdp import FSDPModule, fully_shard
 from torch.distributed.tensor import DTensor
 
 from hf_vasso import METHODS, SharpnessAwareStep, get_method
-from tests.engine.loops import examples, mean_square, two_layers, weights
+from tests.engine.loops import LossPasses, examples, mean_square, two_layers, weights
 
 STEPS = 4
 RANKS = 2
 
 
-class ShardedPasses:
+class ShardedPasses(LossPasses):
     """Two micro-batches per step, gradients reduced in the last one; weights resharded before a forward pass."""
 
     def __init__(self, model: FSDPModule) -> None:
+        assert isinstance(model, nn.Module)
+        super().__init__(mean_square(model), micro_batches=2)
         self.model = model
 
     def backward(self, batch, sync):
-        assert isinstance(self.model, nn.Module)
         self.model.set_requires_gradient_sync(sync)
-        loss = mean_square(self.model)(batch) / 2
-        loss.backward()
-        return loss.detach()
-
-
-class WholePasses:
-    def __init__(self, model: nn.Module) -> None:
-        self.model = model
-
-    def backward(self, batch, sync):
-        loss = mean_square(self.model)(batch)
-        loss.backward()
-        return loss.detach()
+        return super().backward(batch, sync)
 
 
 def train(name, model, batches_of, passes, saved=None):
@@ -52,8 +41,7 @@ def train(name, model, batches_of, passes, saved=None):
             engine = SharpnessAwareStep(method, model.named_parameters(), optimizer, total_steps=STEPS)
             engine.load_state_dict(state)
         result = engine.step(batches_of(step), passes, measure=True)
-        if name != "none":
-            measured += [result.perturbation_norm.item(), result.cosine.item()]
+        measured += [number.item() for number in (result.perturbation_norm, result.cosine) if number is not None]
         optimizer.step()
     whole = [p.full_tensor() if isinstance(p, DTensor) else p for p in model.parameters()]
     return torch.cat([p.detach().flatten() for p in whole]), torch.tensor(measured), state
@@ -91,7 +79,7 @@ def ranks(tmp_path_factory):
 @pytest.mark.parametrize("name", METHODS)
 def test_two_sharded_processes_equal_one_whole(ranks, name):
     model = two_layers()
-    expected, measured, state = train(name, model, lambda step: [examples(step)], WholePasses(model))
+    expected, measured, state = train(name, model, lambda step: [examples(step)], LossPasses(mean_square(model)))
     assert torch.equal(expected, weights(model))
     for found, found_measured, found_state in (ranks[0][name], ranks[1][name]):
         assert (found - expected).abs().max() < 1e-12  # the order of sums

@@ -6,7 +6,12 @@ import pytest
 
 from hf_vasso import METHODS, Method, get_method
 from hf_vasso.methods.asam import AdaptiveBall
+from hf_vasso.methods.msam import OnlyPerturbed
 from hf_vasso.methods.vasso import MovingAverage
+from hf_vasso.methods.vasso_re import ReuseAtRandom, ReuseBetween
+
+SHARE = "ascent_fraction=0.5 makes the pass at w with a share of the examples, and "
+EVERY = "{} is the number of steps from one ascent to the next and must be a whole number, at least 1, got "
 
 
 @pytest.mark.parametrize(
@@ -17,7 +22,18 @@ from hf_vasso.methods.vasso import MovingAverage
         ("asam", {"rho": 0.5, "eta": 0.01}),
         ("vasso", {"rho": 0.05, "theta": 0.4}),
         ("fsam", {"rho": 0.05, "sigma": 1.0, "lmbda": 0.9}),
+        ("sagm", {"rho": 0.05, "alpha": 0.001}),
+        ("gsam", {"rho": 0.05, "rho_min": 0.01, "alpha": 0.4}),
+        ("looksam", {"rho": 0.05, "alpha": 0.1, "k": 5}),
+        ("aesam", {"rho": 0.05, "delta": 0.9, "lambda1": -1.0, "lambda2": 1.0}),
+        ("ss-sam", {"rho": 0.05, "p": 0.5}),
+        ("msam", {"rho": 0.5}),
+        ("vasso-re", {"rho": 0.05, "theta": 0.4, "k": 2}),
+        ("vasso-free", {"rho": 0.05, "theta": 0.4}),
         ("vasso-asam", {"rho": 0.5, "theta": 0.4, "eta": 0.01}),
+        ("vasso-aesam", {"rho": 0.05, "theta": 0.4, "delta": 0.9, "lambda1": -1.0, "lambda2": 1.0}),
+        ("vasso-looksam", {"rho": 0.05, "theta": 0.4, "alpha": 0.1, "k": 5}),
+        ("vasso-quarter", {"rho": 0.05, "theta": 0.4, "ascent_fraction": 0.25}),
     ],
 )
 def test_default_numbers(name, numbers):
@@ -41,15 +57,16 @@ def test_method_card_says_what_it_does_and_costs(name):
 @pytest.mark.parametrize("name", METHODS)
 def test_every_number_of_a_preset_changes_the_method(name):
     for number, parameter in inspect.signature(METHODS[name]).parameters.items():
-        changed = get_method(name, **{number: parameter.default / 2})
-        assert changed.numbers[number] == parameter.default / 2
+        other = {"rho_min": 0.02, "p": 0.25, "k": 3}.get(number, (parameter.default or 0) / 2)
+        changed = get_method(name, **{number: other})
+        assert changed.numbers[number] == other
         assert changed != get_method(name)
 
 
 @pytest.mark.parametrize(
     ("name", "numbers", "words"),
     [
-        ("vaso", {}, "unknown method 'vaso', did you mean 'vasso'? Known: none, sam, asam, vasso, fsam, vasso-asam"),
+        ("vaso", {}, "unknown method 'vaso', did you mean 'vasso'? Known: " + ", ".join(METHODS)),
         ("sam", {"theta": 0.5}, "method 'sam' does not use theta, got theta=0.5: it uses rho"),
         ("none", {"rho": 0.1}, "method 'none' does not use rho, got rho=0.1: it uses no numbers"),
         ("vasso", {"theta": 1.5}, "theta weighs the new gradient and must be in (0, 1], got 1.5"),
@@ -62,6 +79,54 @@ def test_every_number_of_a_preset_changes_the_method(name):
         ),
         ("sam", {"rho": "big"}, "rho is the radius of the perturbation and must be at least 0 and finite, got 'big'"),
         ("asam", {"eta": -1}, "eta is added to |w| and must be at least 0 and finite, got -1"),
+        ("gsam", {"rho_min": 0.1}, "rho_min is the lower bound of rho and must be in [0, 0.05], got 0.1"),
+        (
+            "looksam",
+            {"k": 0},
+            EVERY.format("k") + "0",
+        ),
+        (
+            "looksam",
+            {"k": 2.5},
+            EVERY.format("k") + "2.5",
+        ),
+        ("looksam", {"k": 2, "ascent_every": 3}, "k and ascent_every are the same, got 2 and 3: give it once"),
+        ("aesam", {"lambda1": float("inf")}, "lambda1 is a number of standard deviations and must be finite, got inf"),
+        (
+            "aesam",
+            {"ascent_every": 2},
+            "method 'aesam' decides in its own way when to ascend, got ascent_every=2: leave it out",
+        ),
+        (
+            "sam",
+            {"ascent_every": 0},
+            EVERY.format("ascent_every") + "0",
+        ),
+        (
+            "sam",
+            {"ascent_fraction": 0.0},
+            "ascent_fraction is the share of the examples in the pass at w and must be in (0, 1], got 0.0",
+        ),
+        (
+            "sagm",
+            {"ascent_fraction": 0.5},
+            SHARE + "MeanOfBoth needs the gradient at w of all of them: leave one of the two out",
+        ),
+        (
+            "aesam",
+            {"ascent_fraction": 0.5},
+            SHARE + "WhereSharp needs the norm over all of them: leave one of the two out",
+        ),
+        (
+            "msam",
+            {"ascent_fraction": 0.5},
+            SHARE + "OnlyPerturbed makes no pass there: leave ascent_fraction out",
+        ),
+        (
+            "none",
+            {"ascent_fraction": 0.5},
+            SHARE + "Never makes no other pass: leave ascent_fraction out",
+        ),
         ("fsam", {"lmbda": 1.1}, "lmbda weighs the old average and must be in [0, 1], got 1.1"),
         (
             "fsam",
@@ -80,7 +145,7 @@ def test_a_method_put_together_by_hand_prints_readably():
     method = Method(direction=MovingAverage(0.2), geometry=AdaptiveBall(0.01), rho=0.3)
     assert repr(method) == (
         "Method(direction=MovingAverage(theta=0.2), geometry=AdaptiveBall(eta=0.01), schedule=EveryStep(), "
-        "descent=None, rho=0.3, name='custom')"
+        "descent=None, rho=0.3, rho_min=None, ascent_fraction=1.0, name='custom')"
     )
     assert method.numbers == {"rho": 0.3, "theta": 0.2, "eta": 0.01}
 
@@ -97,6 +162,23 @@ def test_parts_of_the_wrong_kind_are_refused(parts, words):
     with pytest.raises(ValueError) as refusal:
         Method(**parts)
     assert words in str(refusal.value)
+
+
+@pytest.mark.parametrize("schedule", [ReuseBetween(2), ReuseAtRandom(0.5), OnlyPerturbed()])
+def test_an_adversary_of_before_needs_a_direction_that_keeps_one(schedule):
+    words = "perturbs along an adversary of before, and BatchGradient keeps none: take a direction that remembers"
+    with pytest.raises(ValueError, match=words):
+        Method(schedule=schedule)
+
+
+def test_ascents_of_other_frequency():
+    assert get_method("sam", ascent_every=3).numbers == {"rho": 0.05, "k": 3}
+    assert get_method("vasso-re", ascent_every=3) == get_method("vasso-re", k=3)
+    assert get_method("looksam", ascent_every=3) == get_method("looksam", k=3)
+    assert get_method("vasso", ascent_every=4).passes == "1 + 1/k"
+    assert get_method("vasso", ascent_every=4, ascent_fraction=0.5).mean_passes == 1.125
+    assert get_method("vasso", ascent_every=4, ascent_fraction=0.5).passes == "1 + 1/k * ascent_fraction"
+    assert get_method("vasso-re", p=0.25).passes == "1 + p"
 
 
 def test_the_combination_is_its_two_halves():

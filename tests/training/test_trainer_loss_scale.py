@@ -8,6 +8,7 @@ from model_families import FAMILIES, IGNORED, SGD
 from tiny_training import (
     EXACT,
     LOGGED,
+    OF_EACH_KIND,
     PERTURBED,
     SPLIT,
     bert,
@@ -18,7 +19,7 @@ from tiny_training import (
 from torch.nn.functional import cross_entropy
 from transformers import BertForQuestionAnswering, BertForTokenClassification, Trainer
 
-from hf_vasso import METHODS, SharpnessAwareMixin, VassoTrainer
+from hf_vasso import SharpnessAwareMixin, VassoTrainer
 
 WHOLE = {"per_device_train_batch_size": 8}
 
@@ -35,7 +36,7 @@ def assert_split_is_whole(train, model, data, *, method="vasso", split_into=SPLI
 
 
 @pytest.mark.parametrize("count", [32, 27])  # 27 leaves a last step of 3 examples, in micro-batches of 2 and 1
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("method", ["none", *OF_EACH_KIND])
 def test_methods(train, method, count):
     assert_split_is_whole(train, bert, sentences(count), method=method)
 

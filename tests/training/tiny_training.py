@@ -24,6 +24,21 @@ TRANSFORMERS_4 = transformers.__version__.startswith("4.")
 LOGGED = {"rel": 1e-6, "abs": 1.01e-4 if TRANSFORMERS_4 else 0.0}
 PERTURBED = 1e-3  # a perturbation of the tests' size changes weights by more; none at all changes them by 0
 
+# A preset of each schedule and each descent; the whole family is in the engine's own tests.
+OF_EACH_KIND = (
+    "sam",
+    "vasso",
+    "sagm",
+    "gsam",
+    "looksam",
+    "aesam",
+    "ss-sam",
+    "msam",
+    "vasso-re",
+    "vasso-free",
+    "vasso-quarter",
+)
+
 
 def bert(dropout: float = 0.0, **config: Any) -> BertForSequenceClassification:
     """A classifier of 2 layers in float64, the same weights at each call."""

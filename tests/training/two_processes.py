@@ -19,7 +19,7 @@ import torch
 import torch.distributed as dist
 from model_families import FAMILIES
 from observed_training import PassTrainer
-from tiny_training import TRANSFORMERS_4, Training, bert, build_trainer, numbers, run, sentences
+from tiny_training import OF_EACH_KIND, TRANSFORMERS_4, Training, bert, build_trainer, numbers, run, sentences
 from torch.distributed.algorithms.ddp_comm_hooks.default_hooks import allreduce_hook
 from transformers import Trainer, TrainerCallback
 
@@ -65,10 +65,8 @@ class Case:
 
 CASES = {
     "none": Case(numbers("none")),
-    "sam": Case(numbers("sam")),
-    "vasso": Case(numbers("vasso")),
-    "fsam": Case(numbers("fsam")),
-    "vasso-asam": Case(numbers("vasso-asam")),
+    **{method: Case(numbers(method)) for method in ("fsam", "vasso-asam", *OF_EACH_KIND)},
+    "vasso-quarter, uneven, accumulation": Case(numbers("vasso-quarter"), micro_batches=2, count=30),
     "none, accumulation": Case(numbers("none"), micro_batches=2),
     "vasso, accumulation": Case(numbers("vasso"), micro_batches=2),
     "vasso, uneven": Case(numbers("vasso"), count=30),

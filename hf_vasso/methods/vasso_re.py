@@ -1,0 +1,61 @@
+"""
+VASSO-Re: VASSO that ascends now and then, and in between perturbs along the average as it is.
+
+    at an ascent   d = (1 - theta) d + theta g ;  eps = rho d / ||d||
+    in between     the eps of before, at the price of one pass
+
+From the ETH bachelor's thesis whose code is lk-eg/Computationally-Efficient-SAM, `solver/vassore.py`, built on the
+authors' code of VASSO.
+"""
+
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+from hf_vasso.methods.base import Context, EveryKth, Method, PassesOfStep
+from hf_vasso.methods.ss_sam import AtRandom
+from hf_vasso.methods.vasso import PAPER, MovingAverage
+
+__all__ = ["ReuseAtRandom", "ReuseBetween", "vasso_re"]
+
+
+@dataclass(frozen=True)
+class ReuseBetween(EveryKth):
+    """Both passes every k steps, the first one included; in between only the one at w + eps."""
+
+    between: ClassVar[PassesOfStep] = "perturbed"
+    reuses: ClassVar[bool] = True
+
+
+@dataclass(frozen=True)
+class ReuseAtRandom(AtRandom):
+    """Both passes with probability p and at the first step; else only the one at w + eps."""
+
+    between: ClassVar[PassesOfStep] = "perturbed"
+    reuses: ClassVar[bool] = True
+
+    def before(self, context: Context, state: dict[str, Any]) -> PassesOfStep:
+        passes = super().before(context, state)
+        return "both" if context.step == 0 else passes
+
+
+def vasso_re(rho: float = 0.05, theta: float = 0.4, k: int = 2, p: float | None = None) -> Method:
+    """
+    VASSO with an ascent every k steps, or with probability p; the steps in between use the adversary of before.
+
+    Cost: 1 + 1/k passes per step, or 1 + p; two extra copies of the trainable weights (one is the average, in fp32 or
+    wider, saved with the checkpoint).
+
+    Follows lk-eg/Computationally-Efficient-SAM at abb2f2b. It stores eps; we keep the average and scale it anew, which
+    is the same on a ball with a constant rho. The criterion is evaluated once per step. Its logs on CIFAR-100
+    (WRN-28-10, n = 4) have 84.2 % for k = 2 at 1.47 times the time of SGD, where VASSO has 84.7 % and SGD 81.8 %.
+
+    When not to use it: with a large k, as the adversary is then that of a place left behind.
+
+    Args:
+        rho: Radius of the perturbation, in weight units, >= 0.
+        theta: Weight of the new gradient, in (0, 1].
+        k: Steps from one ascent to the next, >= 1. 1 is VASSO. Without a meaning where p is given.
+        p: Probability of an ascent, in [0, 1]; None ascends every k steps.
+    """
+    schedule = ReuseBetween(k) if p is None else ReuseAtRandom(p)
+    return Method(direction=MovingAverage(theta), schedule=schedule, rho=rho, paper=PAPER)
