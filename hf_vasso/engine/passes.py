@@ -6,7 +6,7 @@ from typing import Any, Literal, Protocol
 
 from torch import Tensor
 
-__all__ = ["Passes", "PassesOverShares", "StepResult"]
+__all__ = ["Passes", "PassesOverChoices", "PassesOverShares", "StepResult"]
 
 
 class Passes(Protocol):
@@ -46,6 +46,18 @@ class PassesOverShares(Passes, Protocol):
             batches: Micro-batches of the step.
             rows: For each the numbers of the examples to take, at least one.
         """
+        ...
+
+
+class PassesOverChoices(PassesOverShares, Protocol):
+    """What is needed beside that by a method that chooses the examples of the pass at w + eps by their losses."""
+
+    def backward_with_losses(self, batch: Any, sync: bool) -> tuple[Tensor, Tensor]:
+        """`backward`, with the loss of each example, (examples,), beside the micro-batch's share of the loss."""
+        ...
+
+    def example_losses(self, batch: Any) -> Tensor:
+        """The loss of each example, (examples,), from a forward pass without gradients."""
         ...
 
 

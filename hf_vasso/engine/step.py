@@ -13,7 +13,7 @@ The engine asks a `Method` its four questions and knows none by name.
 import math
 from collections.abc import Iterable, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any, cast
 
@@ -23,7 +23,7 @@ from torch import Tensor
 from hf_vasso.engine import tensors
 from hf_vasso.engine.parameters import Parameters, PerParameter, counted_once
 from hf_vasso.engine.part_state import load_parts, save_parts
-from hf_vasso.engine.passes import Passes, PassesOverShares, StepResult
+from hf_vasso.engine.passes import Passes, PassesOverChoices, PassesOverShares, StepResult
 from hf_vasso.engine.random_state import RandomState, aside
 from hf_vasso.engine.rho import RhoSchedule
 from hf_vasso.methods.base import (
@@ -42,6 +42,22 @@ __all__ = ["SharpnessAwareStep"]
 
 
 @dataclass
+class _Share:
+    """Micro-batches of all or some examples of a step, and how many passes over a micro-batch a sweep counts as."""
+
+    batches: list[Any]
+    passes: float
+
+
+@dataclass
+class _Ranked:
+    """The loss of each example at w, by micro-batch, and the random numbers with which it was found."""
+
+    random_state: RandomState
+    losses: list[Tensor] = field(default_factory=list)
+
+
+@dataclass
 class _Ascent:
     """What the step knows before its perturbed pass. `adversary` is None where there is nothing to follow."""
 
@@ -50,6 +66,7 @@ class _Ascent:
     clean: PerParameter | None = None
     adversary: PerParameter | None = None
     skipped: bool = False
+    ranked: _Ranked | None = None
 
 
 class SharpnessAwareStep:
@@ -113,6 +130,8 @@ class SharpnessAwareStep:
         """Steps made so far."""
         self.passes: float = 0
         """Passes over a micro-batch made so far, each forward and backward; one over a share counts as that share."""
+        self.forward_passes_alone: float = 0
+        """Passes that went forward alone, to rank the examples."""
         self.skipped_steps = 0
         """Steps so far whose clean gradient was not finite."""
         self._total_steps = total_steps
@@ -143,6 +162,7 @@ class SharpnessAwareStep:
             ValueError: If a gradient is sparse.
         """
         batches = list(batches)
+        self._check_passes(passes)
         with torch.no_grad():
             kind = self.method.schedule.before(self._context(self._parameters.perturbable()), self._state["schedule"])
         whole = kind != "both" or self.method.ascent_fraction == 1.0
@@ -168,6 +188,7 @@ class SharpnessAwareStep:
         return {
             "steps": self.steps,
             "passes": self.passes,
+            "forward_passes_alone": self.forward_passes_alone,
             "skipped_steps": self.skipped_steps,
             "generator": self._generator.get_state(),
             "parts": save_parts(self.method.parts, self._state, self._parameters.by_name),
@@ -186,6 +207,7 @@ class SharpnessAwareStep:
         self._state = load_parts(self.method.parts, state["parts"], self._parameters.by_name)
         self.steps = state["steps"]
         self.passes = state["passes"]
+        self.forward_passes_alone = state.get("forward_passes_alone", 0)  # unknown to version 0.1
         self.skipped_steps = state["skipped_steps"]
         self._generator.set_state(state["generator"])
 
@@ -195,7 +217,9 @@ class SharpnessAwareStep:
             return _Ascent(kind, adversary=self._reuse(self._parameters.perturbable()))
         if whole:
             with self._clean_stream(kind):
-                ascent = _Ascent(kind, loss=self._sweep(batches, passes))
+                ranked = _Ranked(RandomState.capture()) if kind == "both" and self.method.selection else None
+                whole_step = _Share(batches, len(batches))
+                ascent = _Ascent(kind, loss=self._sweep(whole_step, passes, ranked), ranked=ranked)
         else:
             self._sweep_share(batches, passes)
             ascent = _Ascent(kind)  # the loss of a share is not that of the step
@@ -240,17 +264,19 @@ class SharpnessAwareStep:
         with self._parameters.restored(names), counted_once(self._buffers if clean_loss is not None else []):
             if ascent.adversary is not None:
                 norm, cosine = self._perturb(ascent, measure)
+            chosen = _Share(batches, len(batches))
+            if ascent.ranked is not None and not ascent.skipped:
+                chosen = self._choose(ascent.ranked, batches, passes)
             if replay is not None:
                 replay.restore()
             with self._perturbed_stream(alone=clean_loss is None):
-                loss = self._sweep(batches, passes)
+                loss = self._sweep(chosen, passes)
         if overrides(self.method.direction, Direction, "after"):
             self._feed_descent()
         if clean_loss is None:
             return StepResult(loss, loss_at="perturbed", perturbation_norm=norm)
-        return StepResult(
-            clean_loss, gap=loss - clean_loss, perturbation_norm=norm, cosine=cosine, skipped=ascent.skipped
-        )
+        gap = loss - clean_loss if chosen.batches is batches else None  # else the two are of different examples
+        return StepResult(clean_loss, gap=gap, perturbation_norm=norm, cosine=cosine, skipped=ascent.skipped)
 
     @torch.no_grad()
     def _perturb(self, ascent: _Ascent, measure: bool) -> tuple[Tensor | None, Tensor | None]:
@@ -300,21 +326,23 @@ class SharpnessAwareStep:
         if gradient is not given.values:
             self._parameters.write_gradients(given.parameters, gradient)
 
-    def _sweep(self, batches: list[Any], passes: Passes) -> Tensor:
-        """Forward and backward over all micro-batches, into fresh gradients."""
+    def _sweep(self, share: _Share, passes: Passes, ranked: _Ranked | None = None) -> Tensor:
+        """Forward and backward over all micro-batches, into fresh gradients; the loss of each example is put down."""
         self._parameters.clear_gradients()
-        last = len(batches) - 1
-        losses = [passes.backward(batch, sync=i == last) for i, batch in enumerate(batches)]
-        self.passes += len(batches)
+        last = len(share.batches) - 1
+        losses = []
+        for i, batch in enumerate(share.batches):
+            if ranked is None:
+                losses.append(passes.backward(batch, sync=i == last))
+            else:
+                loss, of_examples = cast(PassesOverChoices, passes).backward_with_losses(batch, sync=i == last)
+                losses.append(loss)
+                ranked.losses.append(of_examples)
+        self.passes += share.passes
         return losses[0] if last == 0 else torch.stack(losses).sum()
 
     def _sweep_share(self, batches: list[Any], passes: Passes) -> None:
         """The pass at w over the first examples of the step: with random numbers of its own, as the rows differ."""
-        if not hasattr(passes, "take"):
-            raise ValueError(
-                f"ascent_fraction={self.method.ascent_fraction:g} needs passes that can take a share of a batch: give "
-                f"{type(passes).__name__} the methods of hf_vasso.engine.passes.PassesOverShares"
-            )
         over_shares = cast(PassesOverShares, passes)
         sizes = [over_shares.count_examples(batch) for batch in batches]
         left = math.ceil(self.method.ascent_fraction * sum(sizes))
@@ -323,11 +351,35 @@ class SharpnessAwareStep:
             counts.append(min(size, left))
             left -= counts[-1]
         taken = [(batch, torch.arange(count)) for batch, count in zip(batches, counts, strict=True) if count]
-        share = over_shares.take(*zip(*taken, strict=True))
-        before = self.passes
+        share = _Share(over_shares.take(*zip(*taken, strict=True)), len(batches) * sum(counts) / sum(sizes))
         with counted_once(self._buffers), aside(self._draw_seed()):
             self._sweep(share, passes)
-        self.passes = before + len(batches) * sum(counts) / sum(sizes)
+
+    def _choose(self, ranked: _Ranked, batches: list[Any], passes: Passes) -> _Share:
+        """The examples that pay for the pass at w + eps, by their losses there under the masks of the pass at w."""
+        assert self.method.selection is not None
+        over_choices = cast(PassesOverChoices, passes)
+        running = RandomState.capture()
+        ranked.random_state.restore()
+        perturbed = [over_choices.example_losses(batch) for batch in batches]
+        running.restore()
+        self.forward_passes_alone += len(batches)
+        with torch.no_grad():
+            rows = self.method.selection.rows(ranked.losses, perturbed)
+        share = sum(map(len, rows)) / sum(map(len, perturbed))
+        return _Share(over_choices.take(batches, rows), len(batches) * share)
+
+    def _check_passes(self, passes: Passes) -> None:
+        """Refuse passes that cannot do what the method asks for."""
+        needed = PassesOverChoices if self.method.selection is not None else PassesOverShares
+        if self.method.selection is None and self.method.ascent_fraction == 1.0:
+            return
+        missing = [name for name in vars(needed) if not name.startswith("_") and not hasattr(passes, name)]
+        if missing:
+            raise ValueError(
+                f"{self.method.name} makes a pass with some of the examples, for which {type(passes).__name__} has no "
+                f"{', '.join(missing)}: hf_vasso.engine.passes.{needed.__name__} says what they do"
+            )
 
     def _context(self, per_parameter: PerParameter) -> Context:
         parameters = per_parameter.parameters

@@ -8,7 +8,8 @@ from typing import Any
 from hf_vasso.methods.aesam import aesam
 from hf_vasso.methods.asam import asam
 from hf_vasso.methods.base import Method, check_whole
-from hf_vasso.methods.combinations import vasso_aesam, vasso_asam, vasso_looksam, vasso_quarter
+from hf_vasso.methods.combinations import vasso_aesam, vasso_asam, vasso_esam, vasso_looksam, vasso_quarter
+from hf_vasso.methods.esam import esam
 from hf_vasso.methods.fsam import fsam
 from hf_vasso.methods.gsam import gsam
 from hf_vasso.methods.looksam import looksam
@@ -35,11 +36,13 @@ METHODS: dict[str, Callable[..., Method]] = {
     "looksam": looksam,
     "aesam": aesam,
     "ss-sam": ss_sam,
+    "esam": esam,
     "msam": msam,
     "vasso-re": vasso_re,
     "vasso-free": vasso_free,
     "vasso-asam": vasso_asam,
     "vasso-aesam": vasso_aesam,
+    "vasso-esam": vasso_esam,
     "vasso-looksam": vasso_looksam,
     "vasso-quarter": vasso_quarter,
 }

@@ -6,10 +6,11 @@ The four questions that a sharpness-aware method answers, and `Method`, which ho
     schedule    which passes does this step pay for?                 "both", "clean" or "perturbed"
     descent     which gradient does the base optimizer get?          combine(gradient at w, gradient at w + eps)
 
-The defaults are SAM's answers (Foret et al. 2021, arXiv 2010.01412). A part is a frozen dataclass of numbers; what it
-remembers between steps stands in the `state` dict that is handed to it: tensors keyed by parameter name, counters
-under names of their own. Vectors are lists of tensors in the order of `context.names`, in fp32 or wider; parts work on
-them with `torch._foreach_*` and change in place only what is theirs.
+A fifth one is asked of few: which examples pay for the pass at w + eps (`Selection`). The defaults are SAM's answers
+(Foret et al. 2021, arXiv 2010.01412). A part is a frozen dataclass of numbers; what it remembers between steps stands
+in the `state` dict that is handed to it: tensors keyed by parameter name, counters under names of their own. Vectors
+are lists of tensors in the order of `context.names`, in fp32 or wider; parts work on them with `torch._foreach_*` and
+change in place only what is theirs.
 """
 
 import math
@@ -35,6 +36,7 @@ __all__ = [
     "Paper",
     "PassesOfStep",
     "Schedule",
+    "Selection",
     "Vector",
     "check_range",
     "check_whole",
@@ -176,6 +178,23 @@ class Descent(ABC):
         """
 
 
+class Selection(ABC):
+    """Which examples pay for the pass at w + eps."""
+
+    share = 1.0
+    """Their share of all."""
+
+    @abstractmethod
+    def rows(self, at_w: Vector, perturbed: Vector) -> list[Tensor]:
+        """
+        The numbers of the examples to take, at least one of each micro-batch.
+
+        Args:
+            at_w: Of each micro-batch the loss of each example at w, (examples,).
+            perturbed: The same at w + eps, with the same dropout masks.
+        """
+
+
 @dataclass(frozen=True)
 class BatchGradient(Direction):
     """The gradient of the step's own examples."""
@@ -256,6 +275,7 @@ class Method:
         rho_min: Lower bound of the radius, in [0, rho]: rho then runs with the learning rate from `rho_min` to `rho`.
             None for a rho of its own.
         ascent_fraction: Share of each rank's examples of a step that the pass at w is made with, in (0, 1].
+        selection: Which examples pay for the pass at w + eps; None for all.
         name: What records, logs and tables call it.
         paper: Where it comes from.
 
@@ -275,12 +295,19 @@ class Method:
     rho: float = 0.05
     rho_min: float | None = None
     ascent_fraction: float = 1.0
+    selection: Selection | None = None
     name: str = "custom"
     paper: Paper | None = field(default=None, repr=False)
 
     def __post_init__(self) -> None:
         check_range("rho is the radius of the perturbation", self.rho, minimum=0.0)
-        kinds = {"direction": Direction, "geometry": Geometry, "schedule": Schedule, "descent": Descent}
+        kinds = {
+            "direction": Direction,
+            "geometry": Geometry,
+            "schedule": Schedule,
+            "descent": Descent,
+            "selection": Selection,
+        }
         for question, part in self.parts.items():
             if not isinstance(part, kinds[question]):
                 raise ValueError(
@@ -301,7 +328,7 @@ class Method:
     @property
     def parts(self) -> dict[str, Any]:
         """The parts by the question that each answers."""
-        parts = {name: getattr(self, name) for name in ("direction", "geometry", "schedule", "descent")}
+        parts = {name: getattr(self, name) for name in ("direction", "geometry", "schedule", "descent", "selection")}
         return {name: part for name, part in parts.items() if part is not None}
 
     @property
@@ -319,15 +346,23 @@ class Method:
     @property
     def passes(self) -> str:
         """Mean passes per step, each forward and backward over all examples, in words and `numbers`."""
-        if self.ascent_fraction == 1.0:
+        if self.ascent_fraction == 1.0 and self.selection is None:
             return self.schedule.passes
         ascents = self.schedule.passes.removeprefix("1 + ") if self.schedule.passes != "2" else "1"
-        return f"1 + {ascents} * ascent_fraction".replace(" 1 *", "")
+        share = "ascent_fraction" if self.selection is None else "gamma"
+        return f"1 + {ascents} * {share}".replace(" 1 *", "")
 
     @property
     def mean_passes(self) -> float:
         """The same as a number; where the training decides, the most that it can be."""
-        return 1.0 + (self.schedule.mean_passes - 1.0) * self.ascent_fraction
+        share = self.ascent_fraction if self.selection is None else self.selection.share
+        return 1.0 + (self.schedule.mean_passes - 1.0) * share
+
+    @property
+    def mean_forward_passes(self) -> float:
+        """The same with the passes that go forward alone, which rank the examples."""
+        ranking = 0.0 if self.selection is None else self.schedule.mean_passes - 1.0
+        return self.mean_passes + ranking
 
     @property
     def extra_copies(self) -> int:
@@ -343,6 +378,14 @@ class Method:
                 f"{schedule} perturbs along an adversary of before, and {direction} keeps none: take a direction that "
                 "remembers, such as MovingAverage"
             )
+        if self.selection is not None:
+            chooses = f"{type(self.selection).__name__} compares the losses of all examples at w and at w + eps, and"
+            if self.schedule.reuses or not self.schedule.perturbs:
+                raise ValueError(f"{chooses} {schedule} does not make both passes: take another schedule")
+            if self.descent is not None and self.descent.keeps_clean:
+                raise ValueError(f"{chooses} {descent} would mix gradients of different examples: leave one out")
+            if self.ascent_fraction < 1.0:
+                raise ValueError(f"{chooses} ascent_fraction={self.ascent_fraction:g} leaves some out: leave one out")
         if self.ascent_fraction < 1.0:
             share = f"ascent_fraction={self.ascent_fraction:g} makes the pass at w with a share of the examples, and"
             if self.descent is not None and self.descent.keeps_clean:

@@ -3,10 +3,11 @@
 from hf_vasso.methods.aesam import WhereSharp
 from hf_vasso.methods.asam import AdaptiveBall
 from hf_vasso.methods.base import EveryKth, Method
+from hf_vasso.methods.esam import RandomSubset, Sharpest
 from hf_vasso.methods.looksam import PlusKeptOrthogonal
 from hf_vasso.methods.vasso import PAPER, MovingAverage
 
-__all__ = ["vasso_aesam", "vasso_asam", "vasso_looksam", "vasso_quarter"]
+__all__ = ["vasso_aesam", "vasso_asam", "vasso_esam", "vasso_looksam", "vasso_quarter"]
 
 
 def vasso_asam(rho: float = 0.5, theta: float = 0.4, eta: float = 0.01) -> Method:
@@ -45,6 +46,25 @@ def vasso_aesam(
     """
     schedule = WhereSharp(delta, lambda1, lambda2)
     return Method(direction=MovingAverage(theta), schedule=schedule, rho=rho, paper=PAPER)
+
+
+def vasso_esam(rho: float = 0.05, theta: float = 0.4, beta: float = 0.6, gamma: float = 0.5) -> Method:
+    """
+    VASSO's moving average in ESAM.
+
+    Cost: 1 + gamma passes per step, and one forward pass more, which ranks the examples; two extra copies of the
+    trainable weights, and a third one for a moment.
+
+    The combination is not from a paper; its numbers are untuned.
+
+    Args:
+        rho: Radius of the perturbation times beta, in weight units, >= 0.
+        theta: Weight of the new gradient in the average, in (0, 1]. 1 is ESAM.
+        beta: Probability with which a tensor is perturbed, in (0, 1].
+        gamma: Share of the examples in the pass at w + eps, in (0, 1].
+    """
+    geometry, selection = RandomSubset(beta), Sharpest(gamma)
+    return Method(direction=MovingAverage(theta), geometry=geometry, selection=selection, rho=rho, paper=PAPER)
 
 
 def vasso_looksam(rho: float = 0.05, theta: float = 0.4, alpha: float = 0.1, k: int = 5) -> Method:

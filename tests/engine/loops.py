@@ -35,13 +35,24 @@ class LossPasses:
         loss.backward()
         return loss.detach()
 
+    def backward_with_losses(self, batch: Any, sync: bool) -> tuple[Tensor, Tensor]:
+        losses = self.example_losses(batch)
+        return self.backward(batch, sync), losses
+
+    def example_losses(self, batch: Any) -> Tensor:
+        with torch.no_grad():
+            if not isinstance(batch, tuple):
+                return self.loss(batch)[None]
+            examples = range(len(batch[0]))
+            return torch.stack([self.loss(tuple(tensor[i : i + 1] for tensor in batch)) for i in examples])
+
     def count_examples(self, batch: Any) -> int:
-        return len(batch[0]) if batch is not None else 1
+        return len(batch[0]) if isinstance(batch, tuple) else 1
 
     def take(self, batches: Sequence[Any], rows: Sequence[Tensor]) -> list[Taken]:
         total = sum(map(len, rows))
         return [
-            Taken(None if batch is None else tuple(tensor[row] for tensor in batch), len(row) / total)
+            Taken(tuple(tensor[row] for tensor in batch) if isinstance(batch, tuple) else batch, len(row) / total)
             for batch, row in zip(batches, rows, strict=True)
         ]
 

@@ -153,3 +153,23 @@ def test_vasso_free_is_fed_by_what_the_optimizer_gets():
     norm = (0.85**2 + 2.2**2) ** 0.5
     found = gradients(get_method("vasso-free", rho=0.5, theta=0.5), [(3.0, 4.0), (-5.0, 0.0), (1.0, 0.0)])
     assert found == [(3.0, 4.0), close((-4.7, 0.4)), close((1 - 0.5 * 0.85 / norm, 0.5 * 2.2 / norm))]
+
+
+def test_esam_takes_the_examples_whose_loss_rises_most():
+    # Four examples with loss a w: the gradient at w is their mean, 1.5, so eps = rho = 0.5 and the loss rises by
+    # 0.5 a. Half of them pay for the descent, those with 4 and 3, and the mean of their gradients is 3.5.
+    w = nn.Parameter(torch.ones(1, dtype=torch.float64))
+    method = get_method("esam", rho=0.5, beta=1.0, gamma=0.5)
+    engine = SharpnessAwareStep(method, [("weight", w)], torch.optim.SGD([w], lr=1.0), total_steps=1)
+    slopes = torch.tensor([4.0, -2.0, 3.0, 1.0])
+    result = engine.step([(slopes,)], LossPasses(lambda batch: (batch[0] * w).mean()), measure=True)
+    assert w.grad.item() == close(3.5)
+    assert result.loss.item() == close(1.5)
+    assert result.gap is None
+    assert result.perturbation_norm.item() == close(0.5)
+    assert (engine.passes, engine.forward_passes_alone) == (1.5, 1)
+
+
+def test_esam_divides_by_the_probability_of_a_tensor():
+    # One tensor is always drawn: eps = 0.5 / 0.25 along (3, 4) / 5 = (1.2, 1.6)
+    assert gradients(get_method("esam", rho=0.5, beta=0.25, gamma=1.0), [(3.0, 4.0)]) == [close((4.2, 5.6))]

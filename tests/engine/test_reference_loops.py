@@ -1,7 +1,7 @@
 """Fifty steps against loops in float64 that are written here, parameter by parameter, from the papers' formulas."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -27,14 +27,14 @@ class Loop:
     step: int = 0
     memory: dict[str, Any] = field(default_factory=dict)
 
-    def gradient(self, shift: Gradient | None = None, count: int = 8) -> Gradient:
-        """The gradient at w plus a shift, of the first examples of the step."""
+    def gradient(self, shift: Gradient | None = None, rows: Sequence[int] = range(8)) -> Gradient:
+        """The gradient at w plus a shift, of some examples of the step."""
         parameters = list(self.model.parameters())
         start = [p.detach().clone() for p in parameters]
         for p, s in zip(parameters, shift or [], strict=False):
             p.data = p.data + s
         inputs, targets = examples(self.step)
-        found = torch.autograd.grad(mean_square(self.model)((inputs[:count], targets[:count])), parameters)
+        found = torch.autograd.grad(mean_square(self.model)((inputs[list(rows)], targets[list(rows)])), parameters)
         for p, before in zip(parameters, start, strict=True):
             p.data = before
         return list(found)
@@ -152,6 +152,26 @@ def vasso_free(loop: Loop) -> Gradient:
     return g_p
 
 
+def esam(loop: Loop, adversary: Callable[[Gradient], Gradient] = lambda g: g) -> Gradient:
+    generator = loop.memory.setdefault("generator", torch.Generator().manual_seed(0))
+    followed = adversary(loop.gradient())
+    drawn = torch.rand(len(followed), generator=generator)
+    chosen = drawn < 0.6 if (drawn < 0.6).any() else drawn == drawn.min()
+    subset = [v * float(c) for v, c in zip(followed, chosen, strict=True)]
+    eps = times(RHO / length(subset) / 0.6, subset)
+    inputs, targets = examples(loop.step)
+    losses = []
+    for shift in (None, eps):
+        for p, e in zip(loop.model.parameters(), shift or [], strict=False):
+            p.data = p.data + e
+        losses.append((loop.model(inputs) - targets).square().mean(1).detach())
+        for p, e in zip(loop.model.parameters(), shift or [], strict=False):
+            p.data = p.data - e
+    sharpness = (losses[1] - losses[0]).tolist()
+    rows = [4 * half + i for half in (0, 1) for i in sorted(range(4), key=lambda i: -sharpness[4 * half + i])[:2]]
+    return loop.gradient(eps, rows=rows)
+
+
 REFERENCES: dict[str, Callable[[Loop], Gradient]] = {
     "none": lambda loop: loop.gradient(),
     "sam": lambda loop: loop.gradient(ball(loop.gradient())),
@@ -163,13 +183,15 @@ REFERENCES: dict[str, Callable[[Loop], Gradient]] = {
     "looksam": looksam,
     "aesam": aesam,
     "ss-sam": ss_sam,
+    "esam": esam,
     "msam": msam,
     "vasso-re": vasso_re,
     "vasso-free": vasso_free,
     "vasso-asam": lambda loop: loop.gradient(stretched(loop, loop.average(loop.gradient()))),
     "vasso-aesam": lambda loop: aesam(loop, loop.average),
+    "vasso-esam": lambda loop: esam(loop, loop.average),
     "vasso-looksam": lambda loop: looksam(loop, loop.average),
-    "vasso-quarter": lambda loop: loop.gradient(ball(loop.average(loop.gradient(count=2)))),
+    "vasso-quarter": lambda loop: loop.gradient(ball(loop.average(loop.gradient(rows=range(2))))),
 }
 
 

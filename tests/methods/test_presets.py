@@ -27,11 +27,13 @@ EVERY = "{} is the number of steps from one ascent to the next and must be a who
         ("looksam", {"rho": 0.05, "alpha": 0.1, "k": 5}),
         ("aesam", {"rho": 0.05, "delta": 0.9, "lambda1": -1.0, "lambda2": 1.0}),
         ("ss-sam", {"rho": 0.05, "p": 0.5}),
+        ("esam", {"rho": 0.05, "beta": 0.6, "gamma": 0.5}),
         ("msam", {"rho": 0.5}),
         ("vasso-re", {"rho": 0.05, "theta": 0.4, "k": 2}),
         ("vasso-free", {"rho": 0.05, "theta": 0.4}),
         ("vasso-asam", {"rho": 0.5, "theta": 0.4, "eta": 0.01}),
         ("vasso-aesam", {"rho": 0.05, "theta": 0.4, "delta": 0.9, "lambda1": -1.0, "lambda2": 1.0}),
+        ("vasso-esam", {"rho": 0.05, "theta": 0.4, "beta": 0.6, "gamma": 0.5}),
         ("vasso-looksam", {"rho": 0.05, "theta": 0.4, "alpha": 0.1, "k": 5}),
         ("vasso-quarter", {"rho": 0.05, "theta": 0.4, "ascent_fraction": 0.25}),
     ],
@@ -145,7 +147,7 @@ def test_a_method_put_together_by_hand_prints_readably():
     method = Method(direction=MovingAverage(0.2), geometry=AdaptiveBall(0.01), rho=0.3)
     assert repr(method) == (
         "Method(direction=MovingAverage(theta=0.2), geometry=AdaptiveBall(eta=0.01), schedule=EveryStep(), "
-        "descent=None, rho=0.3, rho_min=None, ascent_fraction=1.0, name='custom')"
+        "descent=None, rho=0.3, rho_min=None, ascent_fraction=1.0, selection=None, name='custom')"
     )
     assert method.numbers == {"rho": 0.3, "theta": 0.2, "eta": 0.01}
 
