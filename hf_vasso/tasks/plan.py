@@ -58,13 +58,15 @@ class PlannedTraining:
     Args:
         examples: Training examples.
         steps: Optimizer steps.
-        passes: Forward passes, and as many backward: micro-batches of each process. The most that there can be, where
-            the method decides on the way.
+        passes: Forward passes: micro-batches of each process. The most that there can be, where the method decides on
+            the way.
+        backward_passes: Backward passes.
     """
 
     examples: int
     steps: int
     passes: int
+    backward_passes: int
 
 
 def plan_training(glue: GlueArguments, training: VassoTrainingArguments) -> PlannedTraining:
@@ -84,8 +86,9 @@ def plan_training(glue: GlueArguments, training: VassoTrainingArguments) -> Plan
     labels, available = _train_labels(glue.task_name, glue.data_dir)
     examples = count_train_examples(labels, available, get_task(glue.task_name), glue)
     size = training_size(examples, training)
-    passes = round(size.micro_batches * training.build_method().mean_passes)
-    return PlannedTraining(examples, size.steps, passes)
+    method = training.build_method()
+    passes = [round(size.micro_batches * mean) for mean in (method.mean_forward_passes, method.mean_passes)]
+    return PlannedTraining(examples, size.steps, *passes)
 
 
 def describe_plan(glue: GlueArguments, training: VassoTrainingArguments, task: Task, folder: RunFolder) -> str:
@@ -118,7 +121,7 @@ def describe_plan(glue: GlueArguments, training: VassoTrainingArguments, task: T
         facts |= {
             "training examples": planned.examples,
             "steps": planned.steps,
-            "passes": f"{planned.passes} forward and {planned.passes} backward (micro-batches, per process)",
+            "passes": f"{planned.passes} forward and {planned.backward_passes} backward (micro-batches, per process)",
         }
     facts |= {"output folder": training.output_dir, "state": "starts over" if glue.fresh else _state(folder, training)}
     width = max(len(name) for name in facts)

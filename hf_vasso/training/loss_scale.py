@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 from transformers import Trainer
 
-__all__ = ["ItemShare", "item_shares", "own_count", "own_mean"]
+__all__ = ["IGNORE_INDEX", "ItemShare", "instance_attributes", "item_shares", "own_count", "own_mean"]
 
 IGNORE_INDEX = -100  # the label that every loss of transformers leaves out
 
@@ -83,13 +83,16 @@ def own_mean(trainer: Trainer, share: ItemShare) -> Iterator[None]:
         loss = unweighed(*args, **kwargs)
         return (share.scale(loss[0]), *loss[1:]) if isinstance(loss, tuple) else share.scale(loss)
 
-    with _attributes(trainer, compute_loss=compute_loss, current_gradient_accumulation_steps=1), own_count(trainer):
+    with (
+        instance_attributes(trainer, compute_loss=compute_loss, current_gradient_accumulation_steps=1),
+        own_count(trainer),
+    ):
         yield
 
 
 def own_count(trainer: Trainer) -> AbstractContextManager[None]:
     """Keep `compute_loss` from multiplying by the ranks, which most heads have not divided by."""
-    return _attributes(trainer.args, average_tokens_across_devices=False)
+    return instance_attributes(trainer.args, average_tokens_across_devices=False)
 
 
 def _count_items(batch: Any, shifted: bool) -> Tensor:
@@ -105,7 +108,7 @@ def _count_items(batch: Any, shifted: bool) -> Tensor:
 
 
 @contextmanager
-def _attributes(target: object, **values: Any) -> Iterator[None]:
+def instance_attributes(target: object, **values: Any) -> Iterator[None]:
     """Set instance attributes for a while; one that was not there before is not there after."""
     before = {name: vars(target)[name] for name in values if name in vars(target)}
     vars(target).update(values)

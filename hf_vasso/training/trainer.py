@@ -8,7 +8,7 @@ gradient scaling are the Trainer's own, and callbacks never see perturbed weight
 
 import copy
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,6 +21,7 @@ from transformers.trainer_utils import IntervalStrategy
 from hf_vasso.engine import SharpnessAwareStep
 from hf_vasso.methods import Method
 from hf_vasso.training.arguments import SharpnessArguments
+from hf_vasso.training.example_losses import example_losses, observed_losses
 from hf_vasso.training.example_share import count_examples, take_examples
 from hf_vasso.training.loss_scale import ItemShare, item_shares, own_count, own_mean
 from hf_vasso.training.model_card import add_method
@@ -59,6 +60,7 @@ class SharpnessAwareMixin(_Base):
         if isinstance(method, str):
             self.sharpness_args.method = method  # so that what records the arguments records the method that ran
         refuse_unsupported(self, self.sharpness_args.no_perturb)
+        self._refuse_unknown_losses()
         self._start_afresh()
 
     def sharpness_passes(self) -> dict[str, float]:
@@ -68,9 +70,22 @@ class SharpnessAwareMixin(_Base):
         """
         resumed_at_the_end = self._engine is None and self._saved_state is not None
         engine = self._current_engine() if resumed_at_the_end else self._engine
-        passes = engine.passes if engine is not None else 0
-        passes = int(passes) if passes == int(passes) else round(passes, 2)
-        return {"forward": passes, "backward": passes}
+        backward = engine.passes if engine is not None else 0
+        forward = backward + (engine.forward_passes_alone if engine is not None else 0)
+        counts = {"forward": forward, "backward": backward}
+        return {name: int(count) if count == int(count) else round(count, 2) for name, count in counts.items()}
+
+    def example_losses(self, inputs: Mapping[str, Any], outputs: Any) -> Tensor:
+        """
+        The loss of each example, (examples,), by which a method such as ESAM chooses among them.
+
+        To be overridden beside a loss of one's own. This one knows the heads of Transformers.
+
+        Args:
+            inputs: What the model got, labels included.
+            outputs: What it gave.
+        """
+        return example_losses(self, inputs, outputs)
 
     def training_step(
         self, model: nn.Module, inputs: dict[str, Tensor | Any], num_items_in_batch: Tensor | int | None = None
@@ -135,6 +150,15 @@ class SharpnessAwareMixin(_Base):
         if checkpoint is not None:
             self._saved_state = read_state(checkpoint)
 
+    def _refuse_unknown_losses(self) -> None:
+        has_own_loss = self.compute_loss_func is not None or type(self).compute_loss is not Trainer.compute_loss
+        knows_examples = type(self).example_losses is not SharpnessAwareMixin.example_losses
+        if self.method.selection is not None and has_own_loss and not knows_examples:
+            raise ValueError(
+                f"method {self.method.name!r} chooses examples by their losses, and this trainer has a loss of its "
+                "own: override example_losses beside it, or take another method"
+            )
+
     def _start_afresh(self) -> None:
         """Forget everything about an earlier training: a second `train()`, a trial, a retry with smaller batches."""
         self._engine: SharpnessAwareStep | None = None
@@ -196,6 +220,19 @@ class _TrainerPasses:
 
     def count_examples(self, batch: tuple[dict[str, Any], ItemShare]) -> int:
         return count_examples(batch[0])
+
+    def backward_with_losses(self, batch: tuple[dict[str, Any], ItemShare], sync: bool) -> tuple[Tensor, Tensor]:
+        with observed_losses(self._trainer) as found:
+            loss = self.backward(batch, sync)
+        return loss, found[0]
+
+    @torch.no_grad()
+    def example_losses(self, batch: tuple[dict[str, Any], ItemShare]) -> Tensor:
+        trainer: Any = self._trainer
+        inputs = trainer._prepare_inputs(copy.copy(batch[0]))
+        with trainer.compute_loss_context_manager():
+            _, outputs = trainer.compute_loss(self._model, dict(inputs), return_outputs=True)
+        return trainer.example_losses(inputs, outputs)
 
     def take(
         self, batches: Sequence[tuple[dict[str, Any], ItemShare]], rows: Sequence[Tensor]

