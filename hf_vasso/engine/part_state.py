@@ -33,7 +33,7 @@ def save_parts(parts: Mapping[str, Any], states: PartStates, parameters: Mapping
         saved[question] = {
             "part": type(part).__name__,
             "tensors": {name: tensors.full(t, parameters[name]) for name, t in kept.items() if name in parameters},
-            "others": {name: value for name, value in kept.items() if name not in parameters},
+            "others": {name: _on_cpu(value) for name, value in kept.items() if name not in parameters},
         }
     return saved
 
@@ -57,6 +57,10 @@ def load_parts(parts: Mapping[str, Any], saved: PartStates, parameters: Mapping[
         placed = {name: tensors.place_like(tensor, parameters[name]) for name, tensor in kept["tensors"].items()}
         states[question] = placed | kept["others"]
     return states
+
+
+def _on_cpu(value: Any) -> Any:
+    return value.to("cpu", copy=True) if isinstance(value, Tensor) else value
 
 
 def _check_shapes(question: str, saved: Mapping[str, Tensor], parameters: Mapping[str, Tensor]) -> None:

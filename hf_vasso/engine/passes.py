@@ -1,12 +1,14 @@
 """What the engine needs from a training loop, and what it gives back."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 
 from torch import Tensor
 
-__all__ = ["Passes", "PassesOverChoices", "PassesOverShares", "StepResult"]
+from hf_vasso.methods.base import BatchOutput
+
+__all__ = ["Passes", "PassesOverChoices", "PassesOverShares", "PassesWithExtraLoss", "StepResult"]
 
 
 class Passes(Protocol):
@@ -58,6 +60,18 @@ class PassesOverChoices(PassesOverShares, Protocol):
 
     def example_losses(self, batch: Any) -> Tensor:
         """The loss of each example, (examples,), from a forward pass without gradients."""
+        ...
+
+
+class PassesWithExtraLoss(Passes, Protocol):
+    """What a method needs beside that which adds to the loss."""
+
+    def backward_with_extra_loss(self, batch: Any, sync: bool, extra_loss: Callable[[BatchOutput], Tensor]) -> Tensor:
+        """`backward` of the micro-batch's mean loss plus `extra_loss` of what the model gave for it."""
+        ...
+
+    def gather(self, positions: Tensor, logits: Tensor) -> tuple[Tensor, Tensor]:
+        """The positions, (examples,), and logits, (examples, classes), of all ranks."""
         ...
 
 

@@ -23,14 +23,16 @@ from torch import Tensor
 from hf_vasso.engine import tensors
 from hf_vasso.engine.parameters import Parameters, PerParameter, counted_once
 from hf_vasso.engine.part_state import load_parts, save_parts
-from hf_vasso.engine.passes import Passes, PassesOverChoices, PassesOverShares, StepResult
+from hf_vasso.engine.passes import Passes, PassesOverChoices, PassesOverShares, PassesWithExtraLoss, StepResult
 from hf_vasso.engine.random_state import RandomState, aside
 from hf_vasso.engine.rho import RhoSchedule
 from hf_vasso.methods.base import (
     NORM_FLOOR,
+    BatchOutput,
     Context,
     Descent,
     Direction,
+    ExtraLoss,
     Method,
     PassesOfStep,
     Schedule,
@@ -78,6 +80,8 @@ class SharpnessAwareStep:
         named_parameters: Names and parameters, as of `model.named_parameters()`. Frozen ones are left alone.
         optimizer: The base optimizer. The engine reads it and never steps it.
         total_steps: Optimizer steps of the whole training, for schedules. 0 where unknown.
+        steps_per_epoch: Optimizer steps of a pass over the data, for methods with an extra loss. 0 where unknown.
+        num_examples: Examples of the data, for the same. 0 where unknown.
         scaler: The `GradScaler` by which `passes` scale the loss, if one is used.
         buffers: The model's buffers. When some hold floats (BatchNorm's statistics), all count the first pass only.
         rho_warmup_steps: Steps over which rho grows from 0, >= 0. Below 1 it is a share of `total_steps`.
@@ -114,6 +118,8 @@ class SharpnessAwareStep:
         optimizer: torch.optim.Optimizer,
         *,
         total_steps: int,
+        steps_per_epoch: int = 0,
+        num_examples: int = 0,
         scaler: Any = None,
         buffers: Iterable[Tensor] = (),
         rho_warmup_steps: float = 0.0,
@@ -135,6 +141,8 @@ class SharpnessAwareStep:
         self.skipped_steps = 0
         """Steps so far whose clean gradient was not finite."""
         self._total_steps = total_steps
+        self._steps_per_epoch = steps_per_epoch
+        self._num_examples = num_examples
         own_type = "constant" if method.rho_min is None else "learning_rate"
         self._rho_schedule = RhoSchedule(total_steps, rho_warmup_steps, rho_scheduler_type or own_type)
         self._parameters = Parameters(named_parameters, no_perturb, scaler)
@@ -144,6 +152,10 @@ class SharpnessAwareStep:
             raise ValueError(f"{method.name} needs the number of steps, got total_steps={total_steps}: give it")
         buffers = list(buffers)
         self._buffers = buffers if any(buffer.is_floating_point() for buffer in buffers) else []
+        if method.extra_loss is not None:
+            if steps_per_epoch < 1:
+                raise ValueError(f"{method.name} needs steps_per_epoch, got {steps_per_epoch}: give it")
+            method.extra_loss.check(self._context(self._parameters.perturbable()))
 
     def step(self, batches: Iterable[Any], passes: Passes, measure: bool = False) -> StepResult:
         """
@@ -164,7 +176,10 @@ class SharpnessAwareStep:
         batches = list(batches)
         self._check_passes(passes)
         with torch.no_grad():
-            kind = self.method.schedule.before(self._context(self._parameters.perturbable()), self._state["schedule"])
+            context = self._context(self._parameters.perturbable())
+            kind = self.method.schedule.before(context, self._state["schedule"])
+            if self.method.extra_loss is not None:
+                self.method.extra_loss.before_step(context, self._state["extra_loss"])
         whole = kind != "both" or self.method.ascent_fraction == 1.0
         replay = RandomState.capture() if kind == "both" and self.same_dropout and whole else None
         ascent = self._ascend(kind, batches, passes, whole)
@@ -218,8 +233,11 @@ class SharpnessAwareStep:
         if whole:
             with self._clean_stream(kind):
                 ranked = _Ranked(RandomState.capture()) if kind == "both" and self.method.selection else None
-                whole_step = _Share(batches, len(batches))
-                ascent = _Ascent(kind, loss=self._sweep(whole_step, passes, ranked), ranked=ranked)
+                if self.method.extra_loss is not None:
+                    loss = self._sweep_with_extra_loss(self.method.extra_loss, batches, passes)
+                else:
+                    loss = self._sweep(_Share(batches, len(batches)), passes, ranked)
+                ascent = _Ascent(kind, loss=loss, ranked=ranked)
         else:
             self._sweep_share(batches, passes)
             ascent = _Ascent(kind)  # the loss of a share is not that of the step
@@ -341,6 +359,34 @@ class SharpnessAwareStep:
         self.passes += share.passes
         return losses[0] if last == 0 else torch.stack(losses).sum()
 
+    def _sweep_with_extra_loss(self, extra: ExtraLoss, batches: list[Any], passes: Passes) -> Tensor:
+        """The pass at w with something added to its loss, which then gets to see what the model said."""
+        with_extra = cast(PassesWithExtraLoss, passes)
+        context, state = self._context(self._parameters.perturbable()), self._state["extra_loss"]
+        seen: list[BatchOutput] = []
+
+        def extra_loss(output: BatchOutput) -> Tensor:
+            def forward(weights: dict[str, Tensor]) -> Tensor:
+                self.forward_passes_alone += 1
+                return output.forward(weights)
+
+            seen.append(replace(output, logits=output.logits.detach(), labels=None, forward=forward))
+            return extra.loss(context, state, replace(output, forward=forward))
+
+        self._parameters.clear_gradients()
+        last = len(batches) - 1
+        losses = [
+            with_extra.backward_with_extra_loss(batch, sync=i == last, extra_loss=extra_loss)
+            for i, batch in enumerate(batches)
+        ]
+        self.passes += len(batches)
+        if extra.needs_positions:
+            positions = torch.cat([output.positions for output in seen if output.positions is not None])
+            with torch.no_grad():
+                gathered = with_extra.gather(positions, torch.cat([output.logits for output in seen]))
+                extra.record(context, state, *gathered)
+        return losses[0] if last == 0 else torch.stack(losses).sum()
+
     def _sweep_share(self, batches: list[Any], passes: Passes) -> None:
         """The pass at w over the first examples of the step: with random numbers of its own, as the rows differ."""
         over_shares = cast(PassesOverShares, passes)
@@ -371,13 +417,17 @@ class SharpnessAwareStep:
 
     def _check_passes(self, passes: Passes) -> None:
         """Refuse passes that cannot do what the method asks for."""
-        needed = PassesOverChoices if self.method.selection is not None else PassesOverShares
-        if self.method.selection is None and self.method.ascent_fraction == 1.0:
-            return
-        missing = [name for name in vars(needed) if not name.startswith("_") and not hasattr(passes, name)]
+        method, needed = self.method, Passes
+        if method.ascent_fraction < 1.0:
+            needed = PassesOverShares
+        if method.selection is not None:
+            needed = PassesOverChoices
+        if method.extra_loss is not None:
+            needed = PassesWithExtraLoss
+        missing = [name for name in dir(needed) if not name.startswith("_") and not hasattr(passes, name)]
         if missing:
             raise ValueError(
-                f"{self.method.name} makes a pass with some of the examples, for which {type(passes).__name__} has no "
+                f"{method.name} needs passes that can do more, and {type(passes).__name__} has no "
                 f"{', '.join(missing)}: hf_vasso.engine.passes.{needed.__name__} says what they do"
             )
 
@@ -386,6 +436,8 @@ class SharpnessAwareStep:
         return Context(
             step=self.steps,
             total_steps=self._total_steps,
+            steps_per_epoch=self._steps_per_epoch,
+            num_examples=self._num_examples,
             optimizer=self.optimizer,
             generator=self._generator,
             names=per_parameter.names,

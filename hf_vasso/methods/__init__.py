@@ -13,8 +13,10 @@ from hf_vasso.methods.esam import esam
 from hf_vasso.methods.fsam import fsam
 from hf_vasso.methods.gsam import gsam
 from hf_vasso.methods.looksam import looksam
+from hf_vasso.methods.mesa import mesa
 from hf_vasso.methods.msam import msam
 from hf_vasso.methods.none import none
+from hf_vasso.methods.saf import saf
 from hf_vasso.methods.sagm import sagm
 from hf_vasso.methods.sam import sam
 from hf_vasso.methods.ss_sam import ss_sam
@@ -38,6 +40,8 @@ METHODS: dict[str, Callable[..., Method]] = {
     "ss-sam": ss_sam,
     "esam": esam,
     "msam": msam,
+    "saf": saf,
+    "mesa": mesa,
     "vasso-re": vasso_re,
     "vasso-free": vasso_free,
     "vasso-asam": vasso_asam,

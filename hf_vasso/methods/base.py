@@ -6,11 +6,12 @@ The four questions that a sharpness-aware method answers, and `Method`, which ho
     schedule    which passes does this step pay for?                 "both", "clean" or "perturbed"
     descent     which gradient does the base optimizer get?          combine(gradient at w, gradient at w + eps)
 
-A fifth one is asked of few: which examples pay for the pass at w + eps (`Selection`). The defaults are SAM's answers
-(Foret et al. 2021, arXiv 2010.01412). A part is a frozen dataclass of numbers; what it remembers between steps stands
-in the `state` dict that is handed to it: tensors keyed by parameter name, counters under names of their own. Vectors
-are lists of tensors in the order of `context.names`, in fp32 or wider; parts work on them with `torch._foreach_*` and
-change in place only what is theirs.
+Two more are asked of few: which examples pay for the pass at w + eps (`Selection`), and what is added to the loss of a
+method that makes no such pass (`ExtraLoss`). The defaults are SAM's answers (Foret et al. 2021, arXiv 2010.01412).
+
+A part is a frozen dataclass of numbers; what it remembers between steps stands in the `state` dict that is handed to
+it: tensors keyed by parameter name, counters under names of their own. Vectors are lists of tensors in the order of
+`context.names`, in fp32 or wider; parts work on them with `torch._foreach_*` and change in place only what is theirs.
 """
 
 import math
@@ -25,12 +26,14 @@ from torch import Tensor
 __all__ = [
     "NORM_FLOOR",
     "Ball",
+    "BatchOutput",
     "BatchGradient",
     "Context",
     "Descent",
     "Direction",
     "EveryKth",
     "EveryStep",
+    "ExtraLoss",
     "Geometry",
     "Method",
     "Paper",
@@ -58,6 +61,8 @@ class Context:
     Args:
         step: Optimizer steps taken before this one, counted from 0.
         total_steps: Optimizer steps of the whole training, 0 where unknown.
+        steps_per_epoch: Optimizer steps of a pass over the data, 0 where unknown.
+        num_examples: Examples of the data, 0 where unknown.
         optimizer: The base optimizer.
         generator: Random numbers that are equal on all ranks and are saved with the checkpoint.
         names: Names of this step's tensors, in the order of every vector.
@@ -70,6 +75,8 @@ class Context:
 
     step: int
     total_steps: int
+    steps_per_epoch: int
+    num_examples: int
     optimizer: torch.optim.Optimizer
     generator: torch.Generator
     names: Sequence[str]
@@ -196,6 +203,50 @@ class Selection(ABC):
 
 
 @dataclass(frozen=True)
+class BatchOutput:
+    """
+    What a model gave for a micro-batch.
+
+    Args:
+        logits: (examples, ..., classes), with their graph.
+        labels: What they were compared with, if anything.
+        positions: (examples,): which ones of the data these are; None unless asked for.
+        forward: From weights by parameter name to the logits of the same inputs, without dropout and without a graph.
+    """
+
+    logits: Tensor
+    labels: Tensor | None
+    positions: Tensor | None
+    forward: Callable[[dict[str, Tensor]], Tensor]
+
+
+class ExtraLoss(ABC):
+    """What is added to the loss, for methods that make one pass, at w."""
+
+    keeps = 0
+    """Copies of the trainable weights that it keeps between steps."""
+
+    needs_positions = False
+    """Whether it must know which examples of the data a micro-batch holds."""
+
+    forwards_alone = 0.0
+    """Passes per step that go forward alone."""
+
+    def check(self, context: Context) -> None:
+        """Refuse, with a ValueError, a training that it cannot be a part of."""
+
+    def before_step(self, context: Context, state: dict[str, Any]) -> None:
+        """Look at the weights before a step."""
+
+    @abstractmethod
+    def loss(self, context: Context, state: dict[str, Any], output: BatchOutput) -> Tensor:
+        """What is added to the mean loss of a micro-batch, without dimensions."""
+
+    def record(self, context: Context, state: dict[str, Any], positions: Tensor, logits: Tensor) -> None:
+        """Take in the logits of the whole step, of all ranks. Only for who needs positions."""
+
+
+@dataclass(frozen=True)
 class BatchGradient(Direction):
     """The gradient of the step's own examples."""
 
@@ -276,6 +327,7 @@ class Method:
             None for a rho of its own.
         ascent_fraction: Share of each rank's examples of a step that the pass at w is made with, in (0, 1].
         selection: Which examples pay for the pass at w + eps; None for all.
+        extra_loss: What is added to the loss; only with a schedule that makes one pass, at w.
         name: What records, logs and tables call it.
         paper: Where it comes from.
 
@@ -296,6 +348,7 @@ class Method:
     rho_min: float | None = None
     ascent_fraction: float = 1.0
     selection: Selection | None = None
+    extra_loss: ExtraLoss | None = None
     name: str = "custom"
     paper: Paper | None = field(default=None, repr=False)
 
@@ -307,6 +360,7 @@ class Method:
             "schedule": Schedule,
             "descent": Descent,
             "selection": Selection,
+            "extra_loss": ExtraLoss,
         }
         for question, part in self.parts.items():
             if not isinstance(part, kinds[question]):
@@ -328,13 +382,14 @@ class Method:
     @property
     def parts(self) -> dict[str, Any]:
         """The parts by the question that each answers."""
-        parts = {name: getattr(self, name) for name in ("direction", "geometry", "schedule", "descent", "selection")}
+        names = ("direction", "geometry", "schedule", "descent", "selection", "extra_loss")
+        parts = {name: getattr(self, name) for name in names}
         return {name: part for name, part in parts.items() if part is not None}
 
     @property
     def numbers(self) -> dict[str, float]:
         """rho and the numbers of all parts, as records print them."""
-        numbers: dict[str, float] = {"rho": self.rho}
+        numbers: dict[str, float] = {"rho": self.rho} if self.extra_loss is None else {}
         if self.rho_min is not None:
             numbers["rho_min"] = self.rho_min
         if self.ascent_fraction < 1.0:
@@ -360,15 +415,16 @@ class Method:
 
     @property
     def mean_forward_passes(self) -> float:
-        """The same with the passes that go forward alone, which rank the examples."""
-        ranking = 0.0 if self.selection is None else self.schedule.mean_passes - 1.0
-        return self.mean_passes + ranking
+        """The same with the passes that go forward alone, which rank examples or ask a teacher."""
+        alone = 0.0 if self.selection is None else self.schedule.mean_passes - 1.0
+        return self.mean_passes + alone + (self.extra_loss.forwards_alone if self.extra_loss is not None else 0.0)
 
     @property
     def extra_copies(self) -> int:
         """Copies of the trainable weights beside those of the base optimizer, at the most that lasts."""
         descent = self.descent
         kept = self.direction.keeps + (descent.keeps + descent.keeps_clean if descent is not None else 0)
+        kept += self.extra_loss.keeps if self.extra_loss is not None else 0
         return kept + self.schedule.perturbs  # the weights that are put back
 
     def _refuse_what_makes_no_sense(self) -> None:
@@ -377,6 +433,11 @@ class Method:
             raise ValueError(
                 f"{schedule} perturbs along an adversary of before, and {direction} keeps none: take a direction that "
                 "remembers, such as MovingAverage"
+            )
+        if self.extra_loss is not None and self.schedule.perturbs:
+            raise ValueError(
+                f"{type(self.extra_loss).__name__} adds to the loss of a single pass, and {schedule} makes others: "
+                "take Never() for the schedule, or leave one out"
             )
         if self.selection is not None:
             chooses = f"{type(self.selection).__name__} compares the losses of all examples at w and at w + eps, and"

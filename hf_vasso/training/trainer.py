@@ -8,8 +8,10 @@ gradient scaling are the Trainer's own, and callbacks never see perturbed weight
 
 import copy
 import logging
+import math
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,11 +22,13 @@ from transformers.trainer_utils import IntervalStrategy
 
 from hf_vasso.engine import SharpnessAwareStep
 from hf_vasso.methods import Method
+from hf_vasso.methods.base import BatchOutput
 from hf_vasso.training.arguments import SharpnessArguments
-from hf_vasso.training.example_losses import example_losses, observed_losses
+from hf_vasso.training.example_losses import added_loss, example_losses, logits_with, observed_losses
 from hf_vasso.training.example_share import count_examples, take_examples
 from hf_vasso.training.loss_scale import ItemShare, item_shares, own_count, own_mean
 from hf_vasso.training.model_card import add_method
+from hf_vasso.training.positions import POSITIONS, positioned_data
 from hf_vasso.training.refusals import refuse_unsupported
 from hf_vasso.training.sharpness_log import SharpnessLog
 from hf_vasso.training.state_file import read_state, write_state
@@ -121,6 +125,12 @@ class SharpnessAwareMixin(_Base):
         with own_count(self):
             return super().prediction_step(*args, **kwargs)
 
+    def get_train_dataloader(self) -> Any:
+        """The Trainer's own, with the positions of the examples where the method must know them."""
+        extra_loss = self.method.extra_loss
+        with positioned_data(self) if extra_loss is not None and extra_loss.needs_positions else nullcontext():
+            return super().get_train_dataloader()
+
     def log(self, logs: dict[str, float], *args: Any, **kwargs: Any) -> None:
         """Add the `sharpness/` entries to the Trainer's own log of training steps."""
         if "loss" in logs and "learning_rate" in logs:
@@ -175,6 +185,7 @@ class SharpnessAwareMixin(_Base):
                 model.named_parameters(),
                 self.optimizer,  # pyright: ignore[reportArgumentType]
                 total_steps=self.state.max_steps,
+                **self._size_of_data(),
                 scaler=self.accelerator.scaler,
                 buffers=model.buffers(),
                 seed=self.args.seed,
@@ -185,6 +196,14 @@ class SharpnessAwareMixin(_Base):
                 self._engine.load_state_dict(self._saved_state)
                 self._saved_state = None
         return self._engine
+
+    def _size_of_data(self) -> dict[str, int]:
+        """The numbers that an extra loss asks for; other methods train on data without a length, too."""
+        if self.method.extra_loss is None:
+            return {}
+        batches = len(self.callback_handler.train_dataloader)  # pyright: ignore[reportArgumentType]
+        steps = max(math.ceil(batches / self.args.gradient_accumulation_steps), 1)
+        return {"steps_per_epoch": steps, "num_examples": len(self.train_dataset)}  # pyright: ignore[reportArgumentType]
 
     def _is_logging_step(self) -> bool:
         """Whether the Trainer will log at the end of the running step."""
@@ -233,6 +252,29 @@ class _TrainerPasses:
         with trainer.compute_loss_context_manager():
             _, outputs = trainer.compute_loss(self._model, dict(inputs), return_outputs=True)
         return trainer.example_losses(inputs, outputs)
+
+    def backward_with_extra_loss(
+        self, batch: tuple[dict[str, Any], ItemShare], sync: bool, extra_loss: Callable[[BatchOutput], Tensor]
+    ) -> Tensor:
+        inputs, share = batch
+        inputs = dict(inputs)
+        positions = inputs.pop(POSITIONS, None)
+
+        def added(given: Mapping[str, Any], outputs: Any) -> Tensor:
+            logits = outputs["logits"]
+            where = positions if positions is None else positions.to(logits.device)
+            forward = partial(logits_with, self._trainer, given)
+            return extra_loss(BatchOutput(logits, given.get("labels"), where, forward))
+
+        with added_loss(self._trainer, added):
+            return self.backward((inputs, share), sync)
+
+    def gather(self, positions: Tensor, logits: Tensor) -> tuple[Tensor, Tensor]:
+        accelerator = self._trainer.accelerator
+        padded: Any = accelerator.pad_across_processes((positions, logits), pad_index=-1)  # ranks may have fewer
+        positions, logits = accelerator.gather(padded)  # pyright: ignore[reportAssignmentType]
+        known = positions >= 0
+        return positions[known], logits[known]
 
     def take(
         self, batches: Sequence[tuple[dict[str, Any], ItemShare]], rows: Sequence[Tensor]

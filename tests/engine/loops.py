@@ -7,7 +7,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from hf_vasso import Method, SharpnessAwareStep
+from hf_vasso import METHODS, Method, SharpnessAwareStep, get_method
+
+STEPWISE = [name for name in METHODS if get_method(name).extra_loss is None]
+"""The methods that any loop can take; the others add to the loss of a model."""
 
 
 @dataclass

@@ -7,15 +7,15 @@ import torch
 from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from hf_vasso import METHODS, SharpnessAwareStep, get_method
+from hf_vasso import SharpnessAwareStep, get_method
 from hf_vasso.engine.tensors import norm
 from hf_vasso.methods.asam import AdaptiveBall
 from hf_vasso.methods.base import BatchGradient
 from hf_vasso.methods.esam import RandomSubset
-from tests.engine.loops import LossPasses, examples, mean_square, two_layers, weights
+from tests.engine.loops import STEPWISE, LossPasses, examples, mean_square, two_layers, weights
 
 RHO = 0.3
-PERTURBING = [name for name in METHODS if name != "none"]
+PERTURBING = [name for name in STEPWISE if name != "none"]
 
 
 def make(name, model, rho=RHO, **engine):
@@ -37,7 +37,7 @@ class Watch(LossPasses):
 
 
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.bfloat16], ids=str)
-@pytest.mark.parametrize("name", METHODS)
+@pytest.mark.parametrize("name", STEPWISE)
 def test_weights_come_back_bit_for_bit_and_dtypes_stay(name, dtype):
     model = two_layers(dtype)
     engine, optimizer = make(name, model)
@@ -100,7 +100,7 @@ def test_measured_cosine_is_that_of_the_perturbation_and_the_clean_gradient(name
     assert not cosines or follows_the_batch == (min(cosines) > 0.999)
 
 
-@pytest.mark.parametrize("name", METHODS)
+@pytest.mark.parametrize("name", STEPWISE)
 def test_zero_gradient_is_safe(name):
     model = two_layers()
     engine, _ = make(name, model)
@@ -109,7 +109,7 @@ def test_zero_gradient_is_safe(name):
     assert not result.skipped
 
 
-@pytest.mark.parametrize("name", METHODS)
+@pytest.mark.parametrize("name", STEPWISE)
 def test_one_trainable_parameter(name):
     model = two_layers()
     for parameter in model[0].parameters():
@@ -127,7 +127,7 @@ def test_one_trainable_parameter(name):
     assert moved == (set() if name == "none" else {2})
 
 
-@pytest.mark.parametrize("name", METHODS)
+@pytest.mark.parametrize("name", STEPWISE)
 def test_a_tensor_without_a_gradient_is_left_alone_and_its_state_kept(name):
     model = nn.ModuleDict({"left": nn.Linear(2, 1), "right": nn.Linear(2, 1)}).double()
     inputs = torch.tensor([[1.0, 2.0]], dtype=torch.float64)
@@ -151,7 +151,7 @@ def test_a_tensor_without_a_gradient_is_left_alone_and_its_state_kept(name):
                 assert torch.equal(after[parameter_name], before[parameter_name])
 
 
-@pytest.mark.parametrize("name", METHODS)
+@pytest.mark.parametrize("name", STEPWISE)
 def test_tied_weights_are_perturbed_once(name):
     model = nn.ModuleDict({"encoder": nn.Linear(3, 3, bias=False), "decoder": nn.Linear(3, 3, bias=False)}).double()
     model["decoder"].weight = model["encoder"].weight
@@ -169,7 +169,7 @@ def test_tied_weights_are_perturbed_once(name):
         assert moved == pytest.approx(result.perturbation_norm.item())
 
 
-@pytest.mark.parametrize("name", [name for name in METHODS if get_method(name).selection is None])
+@pytest.mark.parametrize("name", [name for name in STEPWISE if get_method(name).selection is None])
 def test_micro_batches_make_one_step(name):
     found, passes_made = [], []
     for parts in (1, 4):
@@ -188,7 +188,7 @@ def test_micro_batches_make_one_step(name):
     assert passes_made[0] == pytest.approx(passes_made[1])
 
 
-@pytest.mark.parametrize("name", METHODS)
+@pytest.mark.parametrize("name", STEPWISE)
 def test_as_many_passes_are_made_as_the_method_says(name):
     """Counted by the model's own hooks, in examples."""
     model = two_layers()
@@ -213,7 +213,7 @@ def test_as_many_passes_are_made_as_the_method_says(name):
         assert per_step == pytest.approx(engine.method.mean_passes, abs=chance + 1e-9)
 
 
-@pytest.mark.parametrize("name", METHODS)
+@pytest.mark.parametrize("name", STEPWISE)
 def test_saved_and_loaded_equals_straight(name):
     straight, resumed = two_layers(), two_layers()
     engine, optimizer = make(name, straight)
@@ -233,7 +233,7 @@ def test_saved_and_loaded_equals_straight(name):
     assert (other.steps, other.passes) == (engine.steps, engine.passes)
 
 
-@pytest.mark.parametrize("name", METHODS)
+@pytest.mark.parametrize("name", STEPWISE)
 def test_at_most_one_wait_for_the_device(name, monkeypatch):
     # On the CPU reading a number costs nothing, and add_scaled_ does so; here it takes the road of an accelerator.
     monkeypatch.setattr(

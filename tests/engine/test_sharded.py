@@ -9,8 +9,8 @@ from torch import nn
 from torch.distributed.fsdp import FSDPModule, fully_shard
 from torch.distributed.tensor import DTensor
 
-from hf_vasso import METHODS, SharpnessAwareStep, get_method
-from tests.engine.loops import LossPasses, examples, mean_square, two_layers, weights
+from hf_vasso import SharpnessAwareStep, get_method
+from tests.engine.loops import STEPWISE, LossPasses, examples, mean_square, two_layers, weights
 
 STEPS = 4
 RANKS = 2
@@ -50,7 +50,7 @@ def train(name, model, batches_of, passes, saved=None):
 def work(rank: int, folder: str) -> None:
     dist.init_process_group("gloo", init_method=f"file://{folder}/store", rank=rank, world_size=RANKS)
     found = {}
-    for name in METHODS:
+    for name in STEPWISE:
         model = two_layers()
         for layer in (model[0], model[2]):
             fully_shard(layer)
@@ -76,7 +76,7 @@ def ranks(tmp_path_factory):
 
 
 @pytest.mark.distributed
-@pytest.mark.parametrize("name", METHODS)
+@pytest.mark.parametrize("name", STEPWISE)
 def test_two_sharded_processes_equal_one_whole(ranks, name):
     model = two_layers()
     expected, measured, state = train(name, model, lambda step: [examples(step)], LossPasses(mean_square(model)))

@@ -73,8 +73,8 @@ def sentences(count: int = 32) -> Examples:
 
 def numbers(method: str) -> dict[str, Any]:
     """Arguments that choose a method with a perturbation large enough to be seen in the weights."""
-    if method == "none":
-        return {"method": "none"}
+    if method in ("none", "saf", "mesa"):
+        return {"method": method}
     return {"method": method, "rho": 2.0 if "asam" in method else 0.3}
 
 

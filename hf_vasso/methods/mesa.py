@@ -1,0 +1,97 @@
+"""
+MESA: no perturbation; the model is held to what the moving average of its weights says.
+
+    v = decay v + (1 - decay) w ;  loss + lambda tau^2 KL(softmax(z_v / tau) || softmax(z / tau))
+                                                                        Du et al. 2022, arXiv 2205.14083, eq. 8
+"""
+
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor
+
+from hf_vasso.methods.base import BatchOutput, Context, ExtraLoss, Method, check_range, recall
+from hf_vasso.methods.none import Never
+from hf_vasso.methods.saf import PAPER, divergence
+
+__all__ = ["AverageTeacher", "mesa"]
+
+_IGNORED = -100  # the label of tokens that no loss counts
+
+
+@dataclass(frozen=True)
+class AverageTeacher(ExtraLoss):
+    """
+    lambda times the mean divergence from the logits of averaged weights, which begin at those of the first step.
+
+    Args:
+        weight: lambda, >= 0.
+        tau: Temperature, > 0.
+        decay: Weight of the old average, in [0, 1); None for 1 - 1 / (steps of an epoch).
+        start: Epochs before the term is added, >= 0.
+    """
+
+    weight: float
+    tau: float
+    decay: float | None
+    start: float
+
+    keeps: ClassVar[int] = 1
+    forwards_alone: ClassVar[float] = 1.0
+
+    def __post_init__(self) -> None:
+        check_range("weight is the share of the added term", self.weight, minimum=0.0)
+        check_range("tau is a temperature", self.tau, minimum=0.0, exclude_minimum=True)
+        check_range("start is a number of epochs", self.start, minimum=0.0)
+        if self.decay is not None:
+            check_range("decay weighs the old average", self.decay, minimum=0.0, maximum=1.0)
+
+    def check(self, context: Context) -> None:
+        if 0 < context.total_steps <= self.start * context.steps_per_epoch:
+            raise ValueError(
+                f"mesa adds its term after {self.start:g} epochs of {context.steps_per_epoch} steps, and this "
+                f"training has {context.total_steps} steps: train longer, or give a smaller start"
+            )
+
+    def before_step(self, context: Context, state: dict[str, Any]) -> None:
+        average = recall(state, context.names, start=[weights.detach() for weights in context.parameters])
+        decay = 1.0 - 1.0 / context.steps_per_epoch if self.decay is None else self.decay
+        torch._foreach_lerp_(average, context.parameters, 1.0 - decay)
+
+    def loss(self, context: Context, state: dict[str, Any], output: BatchOutput) -> Tensor:
+        logits, labels = output.logits, output.labels
+        if logits.dim() < 2 or logits.shape[-1] < 2:
+            raise ValueError(f"mesa needs logits of classes, got {tuple(logits.shape)}: a regression has none")
+        if self.weight == 0.0 or context.step < self.start * context.steps_per_epoch:
+            return logits.new_zeros(())
+        teacher = output.forward({name: state[name] for name in context.names})
+        distances = divergence(teacher, logits, self.tau)
+        if labels is None or labels.shape != distances.shape or labels.dim() < 2:
+            return self.weight * distances.mean()
+        counted = labels.ne(_IGNORED)
+        return self.weight * distances.where(counted, 0.0).sum() / counted.sum().clamp(min=1)
+
+
+def mesa(weight: float = 0.8, tau: float = 5.0, decay: float | None = None, start: float = 1.0) -> Method:
+    """
+    MESA: the loss is kept flat along the training, by holding the model to the average of its weights.
+
+    Cost: one pass per step, and one forward pass more, by the average; one extra copy of the trainable weights, in
+    fp32 or wider, saved with the checkpoint.
+
+    Follows AngusDujw/SAF at 6e85600 (`MESA_train.py`: weight 0.8, temperature 5; the average predicts without
+    dropout). There the decay is 0.9998 and the term begins after 5 epochs, in trainings of 90 to 300 epochs and 10^5
+    steps; fine-tuning has a hundredth of them, so here the average remembers an epoch and the term begins after 1.
+    Buffers, such as BatchNorm's, are those of the model. The logged loss holds the term. Tested by its authors on
+    images.
+
+    When not to use it: for a regression, which has no distribution to compare.
+
+    Args:
+        weight: Share of the added term, lambda, >= 0. 0 is the base optimizer.
+        tau: Temperature, > 0.
+        decay: Weight of the old average, in [0, 1]; None for 1 - 1 / (steps of an epoch).
+        start: Epochs before the term is added, >= 0.
+    """
+    return Method(schedule=Never(), rho=0.0, extra_loss=AverageTeacher(weight, tau, decay, start), paper=PAPER)

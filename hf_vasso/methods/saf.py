@@ -1,0 +1,135 @@
+"""
+SAF: no perturbation; the model is held to what it said of the same example some epochs ago.
+
+    loss + lambda tau^2 KL(softmax(z_past / tau) || softmax(z / tau)), z_past the logits of `lag` epochs before
+                                                                        Du et al. 2022, arXiv 2205.14083, eq. 5
+"""
+
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from hf_vasso.methods.base import BatchOutput, Context, ExtraLoss, Method, Paper, check_range, check_whole
+from hf_vasso.methods.none import Never
+
+__all__ = ["PAPER", "PastLogits", "divergence", "saf"]
+
+PAPER = Paper(
+    title="Sharpness-Aware Training for Free",
+    url="https://arxiv.org/abs/2205.14083",
+    bibtex="""@inproceedings{du2022sharpness,
+  title     = {Sharpness-Aware Training for Free},
+  author    = {Du, Jiawei and Zhou, Daquan and Feng, Jiashi and Tan, Vincent Y. F. and Zhou, Joey Tianyi},
+  booktitle = {Advances in Neural Information Processing Systems},
+  year      = {2022},
+  url       = {https://arxiv.org/abs/2205.14083}
+}""",
+)
+
+
+def divergence(teacher: Tensor, student: Tensor, tau: float) -> Tensor:
+    """
+    tau^2 KL(softmax(teacher / tau) || softmax(student / tau)).
+
+    Args:
+        teacher: Logits, (..., classes).
+        student: Logits, (..., classes).
+        tau: Temperature, > 0.
+
+    Returns:
+        (...)
+    """
+    log_shares = functional.log_softmax(_widen(student) / tau, dim=-1)
+    shares = functional.softmax(_widen(teacher) / tau, dim=-1)
+    return functional.kl_div(log_shares, shares, reduction="none").sum(-1) * tau**2
+
+
+def _widen(logits: Tensor) -> Tensor:
+    return logits.to(torch.promote_types(logits.dtype, torch.float32))
+
+
+@dataclass(frozen=True)
+class PastLogits(ExtraLoss):
+    """
+    lambda times the mean divergence from the logits of `lag` epochs before; those not known yet count as 0.
+
+    Args:
+        weight: lambda, >= 0.
+        tau: Temperature, > 0.
+        start: Epochs before the term is added, >= lag.
+        lag: Age of the logits in epochs, >= 1.
+    """
+
+    weight: float
+    tau: float
+    start: int
+    lag: int
+
+    needs_positions: ClassVar[bool] = True
+
+    def __post_init__(self) -> None:
+        check_range("weight is the share of the added term", self.weight, minimum=0.0)
+        check_range("tau is a temperature", self.tau, minimum=0.0, exclude_minimum=True)
+        check_whole("lag is the age of the logits in epochs", self.lag, minimum=1)
+        check_whole(
+            f"start is a number of epochs after which logits of age lag={self.lag} are known",
+            self.start,
+            minimum=self.lag,
+        )
+
+    def check(self, context: Context) -> None:
+        if 0 < context.total_steps <= self.start * context.steps_per_epoch:
+            raise ValueError(
+                f"saf adds its term after {self.start} epochs of {context.steps_per_epoch} steps, and this training "
+                f"has {context.total_steps} steps: train longer, or give a smaller start"
+            )
+
+    def loss(self, context: Context, state: dict[str, Any], output: BatchOutput) -> Tensor:
+        logits, positions = output.logits, output.positions
+        if logits.dim() != 2 or logits.shape[1] < 2:
+            raise ValueError(
+                f"saf needs logits of classes, (examples, classes), got {tuple(logits.shape)}: take mesa for tokens, "
+                "and another method for a regression"
+            )
+        epoch = context.step // context.steps_per_epoch
+        past = state.get("logits")
+        if past is None or positions is None or epoch < self.start or self.weight == 0.0:
+            return logits.new_zeros(())
+        past = past.to(logits.device)[(epoch - self.lag) % (self.lag + 1), positions]
+        known = past.isfinite().all(-1)
+        distances = divergence(past.where(known[:, None], 0.0), logits, self.tau)
+        return self.weight * distances.where(known, 0.0).mean()
+
+    def record(self, context: Context, state: dict[str, Any], positions: Tensor, logits: Tensor) -> None:
+        if "logits" not in state:
+            shape = (self.lag + 1, context.num_examples, logits.shape[-1])
+            state["logits"] = _widen(logits).new_full(shape, torch.nan)
+        state["logits"] = state["logits"].to(logits.device)  # it comes from a checkpoint on the CPU
+        epoch = context.step // context.steps_per_epoch
+        state["logits"][epoch % (self.lag + 1), positions] = _widen(logits)
+
+
+def saf(weight: float = 0.3, tau: float = 5.0, start: int = 1, lag: int = 1) -> Method:
+    """
+    SAF: the loss is kept flat along the training, by holding the model to its own logits of an earlier epoch.
+
+    Cost: one pass per step, no extra memory beside lag + 1 logits of each example.
+
+    Follows AngusDujw/SAF at 6e85600 (weight 0.3, temperature 5), for classification: an example is known by its
+    position in the data, whatever its columns, all processes share what they know of it, and it is saved with the
+    checkpoint. There the term begins after 5 epochs with logits 3 epochs old, in a training of 90 to 300; fine-tuning
+    lasts about 3, so here it begins after 1, with logits 1 epoch old. The logged loss holds the term. Tested by its
+    authors on images.
+
+    When not to use it: for a single epoch, or data without an end.
+
+    Args:
+        weight: Share of the added term, lambda, >= 0. 0 is the base optimizer.
+        tau: Temperature, > 0.
+        start: Epochs before the term is added, >= lag.
+        lag: Age of the logits in epochs, >= 1.
+    """
+    return Method(schedule=Never(), rho=0.0, extra_loss=PastLogits(weight, tau, start, lag), paper=PAPER)
