@@ -74,11 +74,7 @@ class PastLogits(ExtraLoss):
         check_range("weight is the share of the added term", self.weight, minimum=0.0)
         check_range("tau is a temperature", self.tau, minimum=0.0, exclude_minimum=True)
         check_whole("lag is the age of the logits in epochs", self.lag, minimum=1)
-        check_whole(
-            f"start is a number of epochs after which logits of age lag={self.lag} are known",
-            self.start,
-            minimum=self.lag,
-        )
+        check_whole(f"start is the epoch from which logits of lag {self.lag} count", self.start, minimum=self.lag)
 
     def check(self, context: Context) -> None:
         if 0 < context.total_steps <= self.start * context.steps_per_epoch:

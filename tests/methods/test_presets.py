@@ -136,7 +136,7 @@ def test_every_number_of_a_preset_changes_the_method(name):
         (
             "saf",
             {"lag": 2},
-            "start is a number of epochs after which logits of age lag=2 are known and must be a whole number, at least 2, got 1",
+            "start is the epoch from which logits of lag 2 count and must be a whole number, at least 2, got 1",
         ),
         ("mesa", {"tau": 0.0}, "tau is a temperature and must be above 0 and finite, got 0.0"),
         ("fsam", {"lmbda": 1.1}, "lmbda weighs the old average and must be in [0, 1], got 1.1"),

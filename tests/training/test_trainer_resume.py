@@ -48,7 +48,11 @@ MID_EPOCH, EPOCH_BOUNDARY = 3, 4
         ("vasso", True, SPLIT),
         ("vasso", False, {}),
         ("vasso", False, SPLIT),
-        *((method, False, SPLIT) for method in ("fsam", *OF_EACH_KIND) if method not in ("sam", "vasso")),
+        *(
+            (method, False, SPLIT)
+            for method in ("fsam", "saf", "mesa", *OF_EACH_KIND)
+            if method not in ("sam", "vasso")
+        ),
     ],
 )
 def test_resumed_is_straight(train, resume, method, same_dropout, split):

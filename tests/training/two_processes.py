@@ -65,7 +65,9 @@ class Case:
 
 CASES = {
     "none": Case(numbers("none")),
-    **{method: Case(numbers(method)) for method in ("fsam", "vasso-asam", *OF_EACH_KIND)},
+    **{method: Case(numbers(method)) for method in ("fsam", "vasso-asam", "saf", "mesa", *OF_EACH_KIND)},
+    "saf, uneven, accumulation": Case(numbers("saf"), micro_batches=2, count=30),
+    "mesa, uneven, accumulation": Case(numbers("mesa"), micro_batches=2, count=30),
     "vasso-quarter, uneven, accumulation": Case(numbers("vasso-quarter"), micro_batches=2, count=30),
     "none, accumulation": Case(numbers("none"), micro_batches=2),
     "vasso, accumulation": Case(numbers("vasso"), micro_batches=2),
