@@ -2,6 +2,7 @@
 
 import re
 import shlex
+import sys
 import textwrap
 from pathlib import Path
 
@@ -11,8 +12,10 @@ from transformers import BertConfig, BertForSequenceClassification
 
 from hf_vasso import SharpnessAwareStep
 from hf_vasso.cli import main
-from hf_vasso.methods.listing import list_methods
-from hf_vasso.results.tables import markdown_table
+from hf_vasso.methods import METHODS
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "docs"))
+from write_methods import PAGES, ROOT, with_methods  # noqa: E402
 
 README = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
 CONTRIBUTING = (Path(__file__).parents[1] / "CONTRIBUTING.md").read_text(encoding="utf-8")
@@ -94,15 +97,16 @@ def test_the_example_in_contributing_is_a_method():
     assert w.grad.tolist() == pytest.approx([4.0, -5.0])  # w + eps with eps = (1, -1)
 
 
-def test_the_table_of_methods_is_the_list_of_methods():
-    rows = [
-        {
-            "method": f"`{method['name']}`",
-            "what it is": method["description"].partition(": ")[2] or method["description"],
-            "numbers": ", ".join(f"{name} {default:g}" for name, default in method["numbers"].items()),
-            "passes": method["passes"],
-            "paper": f"[{method['paper'].rpartition('/')[2]}]({method['paper']})" if method["paper"] else "",
-        }
-        for method in list_methods()
-    ]
-    assert markdown_table(rows) in README, f"put this into README.md:\n{markdown_table(rows)}"
+@pytest.mark.parametrize("page", PAGES)
+def test_the_tables_and_cards_are_those_of_the_methods(page):
+    text = (ROOT / page).read_text(encoding="utf-8")
+    assert with_methods(page, text) == text, "run python docs/write_methods.py"
+    assert all(f"`{name}`" in text for name in METHODS)
+
+
+def test_the_method_of_ones_own_in_the_docs_is_one():
+    block = re.search(r"^```python\n(.*?)^```", (ROOT / "docs/methods.md").read_text(), re.MULTILINE | re.DOTALL)
+    assert block is not None
+    namespace: dict = {}
+    exec(block.group(1), namespace)
+    assert namespace["method"].numbers == {"rho": 0.05, "theta": 0.4, "k": 2, "alpha": 0.4}

@@ -388,7 +388,7 @@ class Method:
 
     @property
     def numbers(self) -> dict[str, float]:
-        """rho and the numbers of all parts, as records print them."""
+        """rho and the numbers of all parts, as records print them; without those that the training decides."""
         numbers: dict[str, float] = {"rho": self.rho} if self.extra_loss is None else {}
         if self.rho_min is not None:
             numbers["rho_min"] = self.rho_min
@@ -396,7 +396,7 @@ class Method:
             numbers["ascent_fraction"] = self.ascent_fraction
         for part in self.parts.values():
             numbers.update({entry.name: getattr(part, entry.name) for entry in fields(part)})
-        return numbers
+        return {name: number for name, number in numbers.items() if number is not None}
 
     @property
     def passes(self) -> str:

@@ -30,7 +30,7 @@ EVERY = "{} is the number of steps from one ascent to the next and must be a who
         ("esam", {"rho": 0.05, "beta": 0.6, "gamma": 0.5}),
         ("msam", {"rho": 0.5}),
         ("saf", {"weight": 0.3, "tau": 5.0, "start": 1, "lag": 1}),
-        ("mesa", {"weight": 0.8, "tau": 5.0, "decay": None, "start": 1.0}),
+        ("mesa", {"weight": 0.8, "tau": 5.0, "start": 1.0}),
         ("vasso-re", {"rho": 0.05, "theta": 0.4, "k": 2}),
         ("vasso-free", {"rho": 0.05, "theta": 0.4}),
         ("vasso-asam", {"rho": 0.5, "theta": 0.4, "eta": 0.01}),

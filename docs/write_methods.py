@@ -1,0 +1,76 @@
+"""
+Write the tables and cards of the methods into README.md and docs/methods.md, from `METHODS`.
+
+    python docs/write_methods.py
+
+Between `<!-- methods -->` and `<!-- end of methods -->` nothing is written by hand.
+"""
+
+import inspect
+import re
+from pathlib import Path
+
+from hf_vasso.methods import METHODS
+from hf_vasso.methods.listing import list_methods
+from hf_vasso.results.tables import markdown_table
+
+__all__ = ["with_methods", "write"]
+
+ROOT = Path(__file__).parents[1]
+PAGES = ("README.md", "docs/methods.md")
+_GENERATED = re.compile("(<!-- methods -->\n).*?(\n<!-- end of methods -->)", re.DOTALL)
+
+
+def with_methods(page: str, text: str) -> str:
+    """
+    The text of a page with what `METHODS` says now.
+
+    Args:
+        page: One of `PAGES`.
+        text: The page as it stands.
+
+    Returns:
+        The page as it should be.
+    """
+    parts = [_table(page)] if page == "README.md" else [_table(page), *map(_card, METHODS)]
+    return _GENERATED.sub(lambda found: found[1] + "\n" + "\n\n".join(parts) + "\n" + found[2], text)
+
+
+def write() -> None:
+    """Bring all pages up to date."""
+    for page in PAGES:
+        path = ROOT / page
+        path.write_text(with_methods(page, path.read_text(encoding="utf-8")), encoding="utf-8")
+
+
+def _table(page: str) -> str:
+    rows = []
+    for method in list_methods():
+        row = {
+            "method": f"`{method['name']}`",
+            "what it is": method["description"].partition(": ")[2] or method["description"],
+            "numbers": ", ".join(f"{name} {value:g}" for name, value in method["numbers"].items()),
+            "passes": method["passes"],
+            "extra copies": str(method["extra_copies"]),
+            "paper": _link(method["paper"]),
+        }
+        rows.append(row if page != "README.md" else {name: row[name] for name in row if name != "extra copies"})
+    return markdown_table(rows)
+
+
+def _card(name: str) -> str:
+    """The docstring of a preset."""
+    summary, _, rest = (inspect.getdoc(METHODS[name]) or "").partition("\n\n")
+    text, _, numbers = rest.partition("Args:\n")
+    entries = re.findall(r"^    (\w+): (.*?)(?=\n    \w+: |\Z)", numbers, re.MULTILINE | re.DOTALL)
+    listed = [f"- `{number}`: {' '.join(words.split())}" for number, words in entries]
+    paragraphs = [" ".join(paragraph.split()) for paragraph in text.split("\n\n")]
+    return "\n\n".join(part for part in (f"### `{name}`", summary, *paragraphs, "\n".join(listed)) if part)
+
+
+def _link(url: str | None) -> str:
+    return f"[{url.rpartition('/')[2]}]({url})" if url else ""
+
+
+if __name__ == "__main__":
+    write()
