@@ -60,10 +60,21 @@ class RhoSchedule:
                 "with a constant rho"
             )
 
-    def share(self, context: Context) -> float:
-        """The factor of rho at `context.step`, in [0, 1] for every scheduler but "learning_rate"."""
+    def radius(self, context: Context, low: float, high: float) -> float:
+        """
+        rho at a step.
+
+        Args:
+            context: It names the step, and holds the learning rate.
+            low: What a schedule ends at.
+            high: What the warm-up ends at and a schedule begins at.
+
+        Returns:
+            From 0 to `high` in the warm-up, then `low` plus a share of the rest, which is in [0, 1] for every
+            scheduler but "learning_rate".
+        """
         warmup = math.ceil(self.warmup_steps * self.total_steps) if self.warmup_steps < 1 else int(self.warmup_steps)
         if context.step < warmup:
-            return context.step / warmup
+            return high * context.step / warmup
         progress = min((context.step - warmup) / max(self.total_steps - warmup, 1), 1.0)
-        return RHO_SCHEDULERS[self.scheduler_type](context, progress)
+        return low + (high - low) * RHO_SCHEDULERS[self.scheduler_type](context, progress)

@@ -13,7 +13,7 @@ The engine asks a `Method` its four questions and knows none by name.
 import math
 from collections.abc import Iterable, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, cast
 
@@ -23,12 +23,12 @@ from torch import Tensor
 from hf_vasso.engine import tensors
 from hf_vasso.engine.parameters import Parameters, PerParameter, counted_once
 from hf_vasso.engine.part_state import load_parts, save_parts
-from hf_vasso.engine.passes import Passes, PassesOverChoices, PassesOverShares, PassesWithExtraLoss, StepResult
+from hf_vasso.engine.passes import Passes, PassesWithExtraLoss, StepResult
 from hf_vasso.engine.random_state import RandomState, aside
 from hf_vasso.engine.rho import RhoSchedule
+from hf_vasso.engine.sweeps import Ranked, Share, Sweeps
 from hf_vasso.methods.base import (
     NORM_FLOOR,
-    BatchOutput,
     Context,
     Descent,
     Direction,
@@ -44,31 +44,20 @@ __all__ = ["SharpnessAwareStep"]
 
 
 @dataclass
-class _Share:
-    """Micro-batches of all or some examples of a step, and how many passes over a micro-batch a sweep counts as."""
-
-    batches: list[Any]
-    passes: float
-
-
-@dataclass
-class _Ranked:
-    """The loss of each example at w, by micro-batch, and the random numbers with which it was found."""
-
-    random_state: RandomState
-    losses: list[Tensor] = field(default_factory=list)
-
-
-@dataclass
 class _Ascent:
-    """What the step knows before its perturbed pass. `adversary` is None where there is nothing to follow."""
+    """
+    What the step knows before its perturbed pass.
+
+    `adversary` is None where there is nothing to follow, `is_whole` whether the pass at w was made with all examples.
+    """
 
     kind: PassesOfStep
     loss: Tensor | None = None
     clean: PerParameter | None = None
     adversary: PerParameter | None = None
     skipped: bool = False
-    ranked: _Ranked | None = None
+    is_whole: bool = True
+    ranked: Ranked | None = None
 
 
 class SharpnessAwareStep:
@@ -134,10 +123,6 @@ class SharpnessAwareStep:
         self.same_dropout = same_dropout
         self.steps = 0
         """Steps made so far."""
-        self.passes: float = 0
-        """Passes over a micro-batch made so far, each forward and backward; one over a share counts as that share."""
-        self.forward_passes_alone: float = 0
-        """Passes that went forward alone, to rank the examples."""
         self.skipped_steps = 0
         """Steps so far whose clean gradient was not finite."""
         self._total_steps = total_steps
@@ -152,6 +137,7 @@ class SharpnessAwareStep:
             raise ValueError(f"{method.name} needs the number of steps, got total_steps={total_steps}: give it")
         buffers = list(buffers)
         self._buffers = buffers if any(buffer.is_floating_point() for buffer in buffers) else []
+        self._sweeps = Sweeps(method, self._parameters, self._buffers)
         if method.extra_loss is not None:
             if steps_per_epoch < 1:
                 raise ValueError(f"{method.name} needs steps_per_epoch, got {steps_per_epoch}: give it")
@@ -174,7 +160,7 @@ class SharpnessAwareStep:
             ValueError: If a gradient is sparse.
         """
         batches = list(batches)
-        self._check_passes(passes)
+        self._sweeps.check(passes)
         with torch.no_grad():
             context = self._context(self._parameters.perturbable())
             kind = self.method.schedule.before(context, self._state["schedule"])
@@ -188,10 +174,20 @@ class SharpnessAwareStep:
             result = StepResult(loss=ascent.loss, skipped=ascent.skipped)
         else:
             result = self._descend(ascent, batches, passes, replay, measure)
-        if self.method.descent is not None and not (ascent.skipped and ascent.kind == "clean"):
-            self._combine(self.method.descent, ascent)
+        if self.method.descent is not None and ascent.clean is not None:
+            self._combine(self.method.descent, ascent.clean, is_alone=ascent.kind == "clean")
         self.steps += 1
         return result
+
+    @property
+    def passes(self) -> float:
+        """Passes over a micro-batch made so far, each forward and backward; one over a share counts as that share."""
+        return self._sweeps.passes
+
+    @property
+    def forward_passes_alone(self) -> float:
+        """Passes that went forward alone, to rank the examples or to ask a teacher."""
+        return self._sweeps.forward_alone
 
     def state_dict(self) -> dict[str, Any]:
         """
@@ -221,8 +217,8 @@ class SharpnessAwareStep:
         """
         self._state = load_parts(self.method.parts, state["parts"], self._parameters.by_name)
         self.steps = state["steps"]
-        self.passes = state["passes"]
-        self.forward_passes_alone = state.get("forward_passes_alone", 0)  # unknown to version 0.1
+        self._sweeps.passes = state["passes"]
+        self._sweeps.forward_alone = state.get("forward_passes_alone", 0)  # unknown to version 0.1
         self.skipped_steps = state["skipped_steps"]
         self._generator.set_state(state["generator"])
 
@@ -232,15 +228,10 @@ class SharpnessAwareStep:
             return _Ascent(kind, adversary=self._reuse(self._parameters.perturbable()))
         if whole:
             with self._clean_stream(kind):
-                ranked = _Ranked(RandomState.capture()) if kind == "both" and self.method.selection else None
-                if self.method.extra_loss is not None:
-                    loss = self._sweep_with_extra_loss(self.method.extra_loss, batches, passes)
-                else:
-                    loss = self._sweep(_Share(batches, len(batches)), passes, ranked)
-                ascent = _Ascent(kind, loss=loss, ranked=ranked)
+                ascent = self._sweep_at_w(kind, batches, passes)
         else:
-            self._sweep_share(batches, passes)
-            ascent = _Ascent(kind)  # the loss of a share is not that of the step
+            with aside(self._draw_seed()):  # masks of its own, as the rows are not those of the other pass
+                ascent = _Ascent(kind, self._sweeps.over_first_share(batches, passes), is_whole=False)
         if kind == "clean" and not self.method.direction.remembers and self.method.descent is None:
             return ascent  # the stock step: nobody asks for its gradient
         ascent.clean = self._parameters.gradients()
@@ -251,8 +242,9 @@ class SharpnessAwareStep:
             return ascent
         with torch.no_grad():
             context = self._context(perturbable)
-            norm = context.norm(perturbable.values).item()  # the one host synchronisation
-            if math.isfinite(norm):  # the norm is global, so ranks agree
+            watched = ascent.clean if self._keeps_clean else perturbable  # what is perturbed, or combined later
+            norm = self._context(watched).norm(watched.values).item()  # the host waits; ranks get the same number
+            if math.isfinite(norm):
                 vector = self.method.direction.update(context, self._state["direction"], perturbable.values)
                 ascent.adversary = replace(perturbable, values=vector)
                 if kind == "both":
@@ -266,6 +258,26 @@ class SharpnessAwareStep:
             ascent.kind = "clean"  # what overflowed stays in p.grad, so that the scaler skips the step and backs off
         return ascent
 
+    def _sweep_at_w(self, kind: PassesOfStep, batches: list[Any], passes: Passes) -> _Ascent:
+        """The clean pass over all examples, with what the method asks for beside the gradient."""
+        if self.method.extra_loss is not None:
+            return _Ascent(kind, self._sweep_with_extra_loss(self.method.extra_loss, batches, passes))
+        if self.method.selection is not None and kind == "both":
+            loss, ranked = self._sweeps.over_all_ranked(batches, passes)
+            return _Ascent(kind, loss, ranked=ranked)
+        return _Ascent(kind, self._sweeps.over_all(batches, passes))
+
+    def _sweep_with_extra_loss(self, extra: ExtraLoss, batches: list[Any], passes: Passes) -> Tensor:
+        """The clean pass with something added to its loss, which then gets to see what the model said."""
+        context, state = self._context(self._parameters.perturbable()), self._state["extra_loss"]
+        loss, seen = self._sweeps.with_extra_loss(batches, passes, partial(extra.loss, context, state))
+        if extra.needs_positions:
+            positions = torch.cat([output.positions for output in seen if output.positions is not None])
+            with torch.no_grad():
+                gather = cast(PassesWithExtraLoss, passes).gather
+                extra.record(context, state, *gather(positions, torch.cat([output.logits for output in seen])))
+        return loss
+
     def _reuse(self, perturbable: PerParameter) -> PerParameter | None:
         """The adversary of a step that has no usable gradient at w."""
         with torch.no_grad():
@@ -276,25 +288,26 @@ class SharpnessAwareStep:
         self, ascent: _Ascent, batches: list[Any], passes: Passes, replay: RandomState | None, measure: bool
     ) -> StepResult:
         """Run the pass at w + eps and leave its gradient in `p.grad`."""
-        clean_loss = ascent.loss
+        clean_loss = ascent.loss if ascent.is_whole else None  # the loss of a share is not that of the step
         names = ascent.adversary.names if ascent.adversary is not None else []
         norm = cosine = None
+        chosen = Share(batches, len(batches))
         with self._parameters.restored(names), counted_once(self._buffers if clean_loss is not None else []):
             if ascent.adversary is not None:
                 norm, cosine = self._perturb(ascent, measure)
-            chosen = _Share(batches, len(batches))
             if ascent.ranked is not None and not ascent.skipped:
-                chosen = self._choose(ascent.ranked, batches, passes)
+                chosen = self._sweeps.chosen(ascent.ranked, batches, passes)
             if replay is not None:
                 replay.restore()
             with self._perturbed_stream(alone=clean_loss is None):
-                loss = self._sweep(chosen, passes)
+                loss = self._sweeps.over(chosen, passes)
         if overrides(self.method.direction, Direction, "after"):
             self._feed_descent()
+        result = StepResult(loss, "perturbed", perturbation_norm=norm, cosine=cosine, skipped=ascent.skipped)
         if clean_loss is None:
-            return StepResult(loss, loss_at="perturbed", perturbation_norm=norm)
+            return result
         gap = loss - clean_loss if chosen.batches is batches else None  # else the two are of different examples
-        return StepResult(clean_loss, gap=gap, perturbation_norm=norm, cosine=cosine, skipped=ascent.skipped)
+        return replace(result, loss=clean_loss, loss_at="clean", gap=gap)
 
     @torch.no_grad()
     def _perturb(self, ascent: _Ascent, measure: bool) -> tuple[Tensor | None, Tensor | None]:
@@ -303,8 +316,7 @@ class SharpnessAwareStep:
         assert adversary is not None
         gradient = clean.where(self._parameters.is_perturbed).values if clean is not None else None
         context = self._context(adversary)
-        low, high = self.method.rho_min or 0.0, self.method.rho
-        rho = low + (high - low) * self._rho_schedule.share(context)
+        rho = self._rho_schedule.radius(context, self.method.rho_min or 0.0, self.method.rho)
         vector, scale = self.method.geometry.perturbation(context, rho, adversary.values)
         tensors.add_scaled_(context.parameters, vector, scale)
         ascent.adversary = None
@@ -326,110 +338,19 @@ class SharpnessAwareStep:
             self.method.direction.after(context, self._state["direction"], gradient.values)
 
     @torch.no_grad()
-    def _combine(self, descent: Descent, ascent: _Ascent) -> None:
+    def _combine(self, descent: Descent, clean: PerParameter, is_alone: bool) -> None:
         """Replace `p.grad` by what the descent makes of the gradients of this step."""
-        clean, last = ascent.clean, self._parameters.gradients()
-        perturbed = None if ascent.kind == "clean" else last
-        if clean is not None and perturbed is not None:  # a parameter may have a gradient in one pass alone
-            shared = set(clean.names) & set(perturbed.names)
-            clean, perturbed = clean.where(shared.__contains__), perturbed.where(shared.__contains__)
-        given = perturbed if perturbed is not None else clean
-        assert given is not None
-        gradient = descent.combine(
-            self._context(given),
-            self._state["descent"],
-            None if clean is None else clean.values,
-            None if perturbed is None else perturbed.values,
-        )
+        given = clean
+        if is_alone:
+            gradient = descent.alone(self._context(clean), self._state["descent"], clean.values)
+        else:
+            given = self._parameters.gradients()
+            shared = set(clean.names) & set(given.names)  # a parameter may have a gradient in one pass alone
+            clean, given = clean.where(shared.__contains__), given.where(shared.__contains__)
+            context = self._context(given)
+            gradient = descent.combine(context, self._state["descent"], clean.values, given.values)
         if gradient is not given.values:
             self._parameters.write_gradients(given.parameters, gradient)
-
-    def _sweep(self, share: _Share, passes: Passes, ranked: _Ranked | None = None) -> Tensor:
-        """Forward and backward over all micro-batches, into fresh gradients; the loss of each example is put down."""
-        self._parameters.clear_gradients()
-        last = len(share.batches) - 1
-        losses = []
-        for i, batch in enumerate(share.batches):
-            if ranked is None:
-                losses.append(passes.backward(batch, sync=i == last))
-            else:
-                loss, of_examples = cast(PassesOverChoices, passes).backward_with_losses(batch, sync=i == last)
-                losses.append(loss)
-                ranked.losses.append(of_examples)
-        self.passes += share.passes
-        return losses[0] if last == 0 else torch.stack(losses).sum()
-
-    def _sweep_with_extra_loss(self, extra: ExtraLoss, batches: list[Any], passes: Passes) -> Tensor:
-        """The pass at w with something added to its loss, which then gets to see what the model said."""
-        with_extra = cast(PassesWithExtraLoss, passes)
-        context, state = self._context(self._parameters.perturbable()), self._state["extra_loss"]
-        seen: list[BatchOutput] = []
-
-        def extra_loss(output: BatchOutput) -> Tensor:
-            def forward(weights: dict[str, Tensor]) -> Tensor:
-                self.forward_passes_alone += 1
-                return output.forward(weights)
-
-            seen.append(replace(output, logits=output.logits.detach(), labels=None, forward=forward))
-            return extra.loss(context, state, replace(output, forward=forward))
-
-        self._parameters.clear_gradients()
-        last = len(batches) - 1
-        losses = [
-            with_extra.backward_with_extra_loss(batch, sync=i == last, extra_loss=extra_loss)
-            for i, batch in enumerate(batches)
-        ]
-        self.passes += len(batches)
-        if extra.needs_positions:
-            positions = torch.cat([output.positions for output in seen if output.positions is not None])
-            with torch.no_grad():
-                gathered = with_extra.gather(positions, torch.cat([output.logits for output in seen]))
-                extra.record(context, state, *gathered)
-        return losses[0] if last == 0 else torch.stack(losses).sum()
-
-    def _sweep_share(self, batches: list[Any], passes: Passes) -> None:
-        """The pass at w over the first examples of the step: with random numbers of its own, as the rows differ."""
-        over_shares = cast(PassesOverShares, passes)
-        sizes = [over_shares.count_examples(batch) for batch in batches]
-        left = math.ceil(self.method.ascent_fraction * sum(sizes))
-        counts = []
-        for size in sizes:
-            counts.append(min(size, left))
-            left -= counts[-1]
-        taken = [(batch, torch.arange(count)) for batch, count in zip(batches, counts, strict=True) if count]
-        share = _Share(over_shares.take(*zip(*taken, strict=True)), len(batches) * sum(counts) / sum(sizes))
-        with counted_once(self._buffers), aside(self._draw_seed()):
-            self._sweep(share, passes)
-
-    def _choose(self, ranked: _Ranked, batches: list[Any], passes: Passes) -> _Share:
-        """The examples that pay for the pass at w + eps, by their losses there under the masks of the pass at w."""
-        assert self.method.selection is not None
-        over_choices = cast(PassesOverChoices, passes)
-        running = RandomState.capture()
-        ranked.random_state.restore()
-        perturbed = [over_choices.example_losses(batch) for batch in batches]
-        running.restore()
-        self.forward_passes_alone += len(batches)
-        with torch.no_grad():
-            rows = self.method.selection.rows(ranked.losses, perturbed)
-        share = sum(map(len, rows)) / sum(map(len, perturbed))
-        return _Share(over_choices.take(batches, rows), len(batches) * share)
-
-    def _check_passes(self, passes: Passes) -> None:
-        """Refuse passes that cannot do what the method asks for."""
-        method, needed = self.method, Passes
-        if method.ascent_fraction < 1.0:
-            needed = PassesOverShares
-        if method.selection is not None:
-            needed = PassesOverChoices
-        if method.extra_loss is not None:
-            needed = PassesWithExtraLoss
-        missing = [name for name in dir(needed) if not name.startswith("_") and not hasattr(passes, name)]
-        if missing:
-            raise ValueError(
-                f"{method.name} needs passes that can do more, and {type(passes).__name__} has no "
-                f"{', '.join(missing)}: hf_vasso.engine.passes.{needed.__name__} says what they do"
-            )
 
     def _context(self, per_parameter: PerParameter) -> Context:
         parameters = per_parameter.parameters
@@ -476,4 +397,4 @@ def _kept_by_optimizer(
 ) -> list[Tensor | None]:
     entries = [optimizer.state.get(parameter, {}) for parameter in parameters]
     kept = [next((entry[name] for name in names if entry.get(name) is not None), None) for entry in entries]
-    return [None if tensor is None else tensors.local([tensor])[0] for tensor in kept]
+    return [None if tensor is None else tensors.widen(tensors.local([tensor]))[0] for tensor in kept]

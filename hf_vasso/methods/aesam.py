@@ -33,7 +33,7 @@ class WhereSharp(Schedule):
     Both passes where the squared norm of the gradient is at least its mean plus c_t standard deviations.
 
     Args:
-        delta: Weight of the old mean and variance, in [0, 1).
+        delta: Weight of the old mean and variance, in [0, 1].
         lambda1: c_t at the end of the training.
         lambda2: c_t at its beginning.
     """
@@ -55,7 +55,8 @@ class WhereSharp(Schedule):
 
     def after(self, context: Context, state: dict[str, Any], norm: float) -> Literal["both", "clean"]:
         squared = norm**2
-        mean = self.delta * state.get("mean", squared) + (1.0 - self.delta) * squared
+        mean = state.get("mean", squared)
+        mean += (1.0 - self.delta) * (squared - mean)  # exactly the first value at first, so that it ascends
         variance = self.delta * state.get("variance", 0.0) + (1.0 - self.delta) * (squared - mean) ** 2
         state.update(mean=mean, variance=variance)
         progress = context.step / context.total_steps

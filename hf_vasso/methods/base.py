@@ -43,6 +43,7 @@ __all__ = [
     "Vector",
     "check_range",
     "check_whole",
+    "count_of_share",
     "overrides",
     "recall",
 ]
@@ -175,14 +176,16 @@ class Descent(ABC):
     """Whether the clean gradient must outlive the perturbed pass, which costs one more copy of the weights."""
 
     @abstractmethod
-    def combine(
-        self, context: Context, state: dict[str, Any], clean: Vector | None, perturbed: Vector | None
-    ) -> Vector:
+    def combine(self, context: Context, state: dict[str, Any], clean: Vector, perturbed: Vector) -> Vector:
         """
-        The gradient for the base optimizer. On a step with a single pass the other one is None.
+        The gradient for the base optimizer at a step with both passes.
 
-        Both may be changed in place. Returned is one of the two as it was given, or a new list.
+        Both may be changed in place. Returned is `perturbed` as it was given, or a new list.
         """
+
+    def alone(self, context: Context, state: dict[str, Any], clean: Vector) -> Vector:
+        """The same at a step with the clean pass alone: its gradient as it is, or a new list."""
+        return clean
 
 
 class Selection(ABC):
@@ -394,8 +397,10 @@ class Method:
             numbers["rho_min"] = self.rho_min
         if self.ascent_fraction < 1.0:
             numbers["ascent_fraction"] = self.ascent_fraction
-        for part in self.parts.values():
-            numbers.update({entry.name: getattr(part, entry.name) for entry in fields(part)})
+        for question, part in self.parts.items():
+            for entry in fields(part):
+                name = f"{question}_{entry.name}" if entry.name in numbers else entry.name
+                numbers[name] = getattr(part, entry.name)
         return {name: number for name, number in numbers.items() if number is not None}
 
     @property
@@ -434,6 +439,10 @@ class Method:
                 f"{schedule} perturbs along an adversary of before, and {direction} keeps none: take a direction that "
                 "remembers, such as MovingAverage"
             )
+        if self.descent is not None and self.schedule.mean_passes == 1.0:
+            raise ValueError(
+                f"{descent} combines the gradients of two passes, and {schedule} makes one: leave one out"
+            )
         if self.extra_loss is not None and self.schedule.perturbs:
             raise ValueError(
                 f"{type(self.extra_loss).__name__} adds to the loss of a single pass, and {schedule} makes others: "
@@ -455,7 +464,7 @@ class Method:
                 raise ValueError(f"{share} {schedule} needs the norm over all of them: leave one of the two out")
             if not self.schedule.perturbs:
                 raise ValueError(f"{share} {schedule} makes no other pass: leave ascent_fraction out")
-            if self.schedule.passes == "1":
+            if self.schedule.mean_passes == 1.0:
                 raise ValueError(f"{share} {schedule} makes no pass there: leave ascent_fraction out")
 
 
@@ -470,6 +479,11 @@ def recall(state: dict[str, Any], names: Sequence[str], start: Vector) -> Vector
         if name not in state:
             state[name] = tensor.clone()
     return [state[name] for name in names]
+
+
+def count_of_share(share: float, total: int) -> int:
+    """How many of `total` examples a share is, rounded up, at least 1; 0.07 of 100 are 7, whatever floats say."""
+    return math.ceil(round(share * total, 9))
 
 
 def check_range(

@@ -6,13 +6,22 @@ ESAM: the adversary moves a random subset of the tensors, and only the sharpest 
                                                                         Du et al. 2022, arXiv 2110.03141, Alg. 1
 """
 
-import math
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from hf_vasso.methods.base import NORM_FLOOR, Context, Geometry, Method, Paper, Selection, Vector, check_range
+from hf_vasso.methods.base import (
+    NORM_FLOOR,
+    Context,
+    Geometry,
+    Method,
+    Paper,
+    Selection,
+    Vector,
+    check_range,
+    count_of_share,
+)
 
 __all__ = ["RandomSubset", "Sharpest", "esam"]
 
@@ -73,7 +82,7 @@ class Sharpest(Selection):
 
     def rows(self, at_w: Vector, perturbed: Vector) -> list[Tensor]:
         sharpness = torch._foreach_sub(perturbed, at_w)
-        counts = [max(1, math.ceil(self.gamma * len(losses))) for losses in sharpness]
+        counts = [count_of_share(self.gamma, len(losses)) for losses in sharpness]
         return [losses.topk(count).indices.sort().values for losses, count in zip(sharpness, counts, strict=True)]
 
 

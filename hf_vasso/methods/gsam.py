@@ -44,11 +44,7 @@ class MinusOrthogonal(Descent):
     def __post_init__(self) -> None:
         check_range("alpha is the share of the orthogonal part that is taken away", self.alpha, minimum=0.0)
 
-    def combine(
-        self, context: Context, state: dict[str, Any], clean: Vector | None, perturbed: Vector | None
-    ) -> Vector:
-        if clean is None or perturbed is None:
-            return perturbed if clean is None else clean  # type: ignore[return-value]
+    def combine(self, context: Context, state: dict[str, Any], clean: Vector, perturbed: Vector) -> Vector:
         along = context.dot(clean, perturbed) / (context.norm(perturbed).square() + NORM_FLOOR**2)
         torch._foreach_mul_(perturbed, 1.0 + self.alpha * along)
         torch._foreach_add_(perturbed, clean, alpha=-self.alpha)

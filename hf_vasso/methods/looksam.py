@@ -25,6 +25,7 @@ PAPER = Paper(
   url       = {https://arxiv.org/abs/2203.02714}
 }""",
 )
+_LEAST_TURN = 1e-5
 
 
 @dataclass(frozen=True)
@@ -45,25 +46,22 @@ class PlusKeptOrthogonal(Descent):
     def __post_init__(self) -> None:
         check_range("alpha is the size of the kept part", self.alpha, minimum=0.0)
 
-    def combine(
-        self, context: Context, state: dict[str, Any], clean: Vector | None, perturbed: Vector | None
-    ) -> Vector:
-        if perturbed is None:
-            assert clean is not None  # one of both is always there
-            return self._plus_kept(context, state, clean)
-        if clean is not None:
-            along = context.dot(perturbed, clean) / (context.norm(clean).square() + NORM_FLOOR**2)
+    def combine(self, context: Context, state: dict[str, Any], clean: Vector, perturbed: Vector) -> Vector:
+        along = context.dot(perturbed, clean) / (context.norm(clean).square() + NORM_FLOOR**2)
+        if torch.isfinite(along):  # the host waits here, once per ascent: what is not finite must not be kept
             torch._foreach_mul_(clean, -along)
             torch._foreach_add_(clean, perturbed)
             state.update(zip(context.names, clean, strict=True))
         return perturbed
 
-    def _plus_kept(self, context: Context, state: dict[str, Any], clean: Vector) -> Vector:
+    def alone(self, context: Context, state: dict[str, Any], clean: Vector) -> Vector:
         kept = [state.get(name) for name in context.names]
         if all(tensor is None for tensor in kept):
             return clean  # before the first ascent
         orthogonal = [torch.zeros_like(g) if tensor is None else tensor for tensor, g in zip(kept, clean, strict=True)]
-        scale = self.alpha * context.norm(clean) / (context.norm(orthogonal) + NORM_FLOOR)
+        size, kept_size = context.norm(clean), context.norm(orthogonal)
+        # Where the perturbation was too small to turn the gradient, what is left of it is rounding.
+        scale = torch.where(kept_size > _LEAST_TURN * size, self.alpha * size / kept_size, 0.0)
         return list(torch._foreach_add(clean, torch._foreach_mul(orthogonal, scale)))
 
 

@@ -36,7 +36,7 @@ class AgainstMomentum(Direction):
 
     def update(self, context: Context, state: dict[str, Any], gradient: Vector) -> Vector:
         against = self.reuse(context, state)
-        return list(torch._foreach_neg(gradient)) if against is None else against
+        return [torch.zeros_like(g) for g in gradient] if against is None else against
 
     def reuse(self, context: Context, state: dict[str, Any]) -> Vector | None:
         momenta = context.kept_by_optimizer(_BUFFERS)

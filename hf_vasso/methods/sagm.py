@@ -51,11 +51,7 @@ class MeanOfBoth(Descent):
 
     keeps_clean: ClassVar[bool] = True
 
-    def combine(
-        self, context: Context, state: dict[str, Any], clean: Vector | None, perturbed: Vector | None
-    ) -> Vector:
-        if clean is None or perturbed is None:
-            return perturbed if clean is None else clean  # type: ignore[return-value]
+    def combine(self, context: Context, state: dict[str, Any], clean: Vector, perturbed: Vector) -> Vector:
         torch._foreach_lerp_(perturbed, clean, 0.5)
         return list(perturbed)
 

@@ -38,7 +38,7 @@ class ReuseAtRandom(AtRandom):
         return "both" if context.step == 0 else passes
 
 
-def vasso_re(rho: float = 0.05, theta: float = 0.4, k: int = 2, p: float | None = None) -> Method:
+def vasso_re(rho: float = 0.05, theta: float = 0.4, k: int | None = None, p: float | None = None) -> Method:
     """
     VASSO with an ascent every k steps, or with probability p; the steps in between use the adversary of before.
 
@@ -54,8 +54,13 @@ def vasso_re(rho: float = 0.05, theta: float = 0.4, k: int = 2, p: float | None 
     Args:
         rho: Radius of the perturbation, in weight units, >= 0.
         theta: Weight of the new gradient, in (0, 1].
-        k: Steps from one ascent to the next, >= 1. 1 is VASSO. Without a meaning where p is given.
+        k: Steps from one ascent to the next, >= 1; None for 2, where no p is given. 1 is VASSO.
         p: Probability of an ascent, in [0, 1]; None ascends every k steps.
+
+    Raises:
+        ValueError: Both are given.
     """
-    schedule = ReuseBetween(k) if p is None else ReuseAtRandom(p)
+    if k is not None and p is not None:
+        raise ValueError(f"k and p are two rules for when to ascend, got k={k} and p={p}: give one of them")
+    schedule = ReuseBetween(2 if k is None else k) if p is None else ReuseAtRandom(p)
     return Method(direction=MovingAverage(theta), schedule=schedule, rho=rho, paper=PAPER)

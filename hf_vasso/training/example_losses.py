@@ -32,7 +32,13 @@ def example_losses(trainer: Trainer, inputs: Mapping[str, Any], outputs: Any) ->
     Raises:
         ValueError: Logits and labels have other shapes.
     """
-    labels, logits = inputs["labels"], outputs["logits"].float()
+    labels, logits = inputs.get("labels"), outputs.get("logits")
+    if labels is None or logits is None:
+        raise ValueError(
+            f"no loss of each example is known for a model that gives {', '.join(outputs)} for {', '.join(inputs)}: "
+            "override example_losses in the trainer"
+        )
+    logits = logits.float()
     if logits.shape == labels.shape or (logits.dim() == 2 and logits.shape[1] == 1):
         targets = labels.reshape(logits.shape).to(logits)
         config = getattr(_whole_model(trainer), "config", None)

@@ -27,7 +27,7 @@ def count_examples(inputs: Mapping[str, Any]) -> int:
         found = ", ".join(f"{name}: {lengths.get(name, type(inputs[name]).__name__)}" for name in inputs)
         raise ValueError(
             "a pass with a share of the examples needs inputs that are all tensors with one first dimension, that of "
-            f"the batch, got {found}: leave ascent_fraction out, or batch the inputs so"
+            f"the batch, got {found}: batch the inputs so, or take another method"
         )
     return next(iter(lengths.values()))
 

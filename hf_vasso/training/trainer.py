@@ -64,7 +64,7 @@ class SharpnessAwareMixin(_Base):
         if isinstance(method, str):
             self.sharpness_args.method = method  # so that what records the arguments records the method that ran
         refuse_unsupported(self, self.sharpness_args.no_perturb)
-        self._refuse_unknown_losses()
+        self._refuse_for_the_method()
         self._start_afresh()
 
     def sharpness_passes(self) -> dict[str, float]:
@@ -160,13 +160,19 @@ class SharpnessAwareMixin(_Base):
         if checkpoint is not None:
             self._saved_state = read_state(checkpoint)
 
-    def _refuse_unknown_losses(self) -> None:
+    def _refuse_for_the_method(self) -> None:
         has_own_loss = self.compute_loss_func is not None or type(self).compute_loss is not Trainer.compute_loss
         knows_examples = type(self).example_losses is not SharpnessAwareMixin.example_losses
         if self.method.selection is not None and has_own_loss and not knows_examples:
             raise ValueError(
                 f"method {self.method.name!r} chooses examples by their losses, and this trainer has a loss of its "
                 "own: override example_losses beside it, or take another method"
+            )
+        some_examples = self.method.selection is not None or self.method.ascent_fraction < 1.0
+        if some_examples and self.accelerator.gradient_state.plugin_kwargs.get("sync_each_batch", False):
+            raise ValueError(
+                f"method {self.method.name!r} makes a pass with some of the examples, for which ranks may have "
+                "different numbers of micro-batches, and sync_each_batch averages each: leave that out"
             )
 
     def _start_afresh(self) -> None:
@@ -279,6 +285,8 @@ class _TrainerPasses:
     def take(
         self, batches: Sequence[tuple[dict[str, Any], ItemShare]], rows: Sequence[Tensor]
     ) -> list[tuple[dict[str, Any], ItemShare]]:
+        for batch in batches:
+            self.count_examples(batch)  # else rows of something else would be taken
         taken = [take_examples(inputs, row) for (inputs, _), row in zip(batches, rows, strict=True)]
         return list(zip(taken, item_shares(self._trainer, taken), strict=True))
 

@@ -246,7 +246,7 @@ def test_at_most_one_wait_for_the_device(name, monkeypatch):
         with CountReads() as reads:
             engine.step([examples(number)], LossPasses(mean_square(model)))
         optimizer.step()
-        assert reads.count <= 1
+        assert reads.count <= (2 if "looksam" in name else 1)  # it also looks at what it keeps, at an ascent
         assert reads.count == 1 or engine.method.schedule.passes != "2"
 
 

@@ -35,6 +35,7 @@ def of_unit_weights() -> nn.Module:
         (get_method("sagm", rho=0.0, alpha=0.0), get_method("none")),
         (get_method("gsam", rho=0.2, rho_min=0.2, alpha=0.0), get_method("sam", rho=0.2)),
         (get_method("looksam", rho=0.2, k=1), get_method("sam", rho=0.2)),
+        (get_method("looksam", rho=0.0), get_method("none")),
         (get_method("sam", rho=0.2, ascent_every=1), get_method("sam", rho=0.2)),
         (get_method("aesam", rho=0.2, lambda1=-1e9, lambda2=-1e9), get_method("sam", rho=0.2)),
         (get_method("aesam", rho=0.0), get_method("none")),

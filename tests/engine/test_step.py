@@ -1,6 +1,8 @@
 """The engine's own duties: faults, buffers, random numbers, radius, what is left out, hand-made parts."""
 
+import math
 from dataclasses import dataclass
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -363,8 +365,6 @@ class MeanOfBoth(Descent):
     keeps_clean = True
 
     def combine(self, context, state, clean, perturbed):
-        if clean is None or perturbed is None:
-            return clean or perturbed
         return [(c + p) / 2 for c, p in zip(clean, perturbed, strict=True)]
 
 
@@ -496,3 +496,113 @@ class TestState:
         loaded = torch.load(tmp_path / "state.pt", weights_only=True)
         assert loaded["steps"] == 1 and loaded["passes"] == 2
         assert torch.equal(loaded["generator"], engine.state_dict()["generator"])
+
+
+class TestTheFamily:
+    """What single methods once got wrong."""
+
+    def test_aesam_ascends_at_the_first_step_whatever_the_norm(self):
+        schedule = get_method("aesam", delta=0.7).schedule
+        context = SimpleNamespace(step=0, total_steps=10)
+        norms = torch.rand(2000, generator=torch.Generator().manual_seed(0)).tolist()
+        assert {schedule.after(context, {}, norm) for norm in norms} == {"both"}
+
+    @pytest.mark.parametrize("name", ["gsam", "sagm", "looksam"])
+    def test_a_bad_gradient_outside_the_perturbation_spoils_its_step_alone(self, name):
+        model = two_layers()
+        optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+        method = get_method(name, rho=0.2)
+        engine = SharpnessAwareStep(method, model.named_parameters(), optimizer, total_steps=9, no_perturb="0.bias")
+
+        class Passes(LossPasses):
+            def backward(self, batch, sync):
+                loss = super().backward(batch, sync)
+                if len(self.syncs) == 1:
+                    model[0].bias.grad[0] = math.nan
+                return loss
+
+        result = engine.step([examples(0)], Passes(mean_square(model)))
+        assert result.skipped
+        assert all(torch.isfinite(parameter.grad).all() for parameter in model.parameters())
+        assert not engine.step([examples(1)], LossPasses(mean_square(model))).skipped
+        assert all(torch.isfinite(parameter.grad).all() for parameter in model.parameters())
+
+    def test_looksam_keeps_nothing_that_is_not_finite(self):
+        model = two_layers()
+        optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+        engine = SharpnessAwareStep(get_method("looksam", k=2), model.named_parameters(), optimizer, total_steps=9)
+
+        class Passes(LossPasses):
+            def backward(self, batch, sync):
+                loss = super().backward(batch, sync)
+                if len(self.syncs) == 2:
+                    model[0].weight.grad[0] = math.inf
+                return loss
+
+        engine.step([examples(0)], Passes(mean_square(model)))
+        engine.step([examples(1)], LossPasses(mean_square(model)))
+        assert all(torch.isfinite(parameter.grad).all() for parameter in model.parameters())
+
+    def test_a_share_that_is_not_finite_is_counted_and_said(self):
+        model = two_layers()
+        optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+        engine = SharpnessAwareStep(get_method("vasso-quarter"), model.named_parameters(), optimizer, total_steps=9)
+        inputs, targets = examples(0)
+        inputs[0] = math.nan  # one of the first quarter, so the pass at w + eps is lost as well
+        assert engine.step([(inputs, targets)], LossPasses(mean_square(model))).skipped
+        assert engine.skipped_steps == 1
+
+    def test_momentum_is_widened(self):
+        model = two_layers(torch.bfloat16)
+        optimizer = torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9)
+        engine = SharpnessAwareStep(get_method("msam"), model.named_parameters(), optimizer, total_steps=9)
+        for step in range(2):
+            result = engine.step([examples(step, torch.bfloat16)], LossPasses(mean_square(model)), measure=True)
+            optimizer.step()
+        assert result.perturbation_norm.dtype == torch.float32
+        assert result.perturbation_norm.item() == pytest.approx(0.5, rel=1e-5)
+
+    def test_msam_needs_a_momentum(self):
+        for optimizer_class, steps_before in (
+            (torch.optim.SGD, 0),
+            (torch.optim.Adagrad, 0),
+            (torch.optim.RMSprop, 1),
+        ):
+            model = two_layers()
+            optimizer = kind(model.parameters(), lr=0.1)
+            engine = SharpnessAwareStep(get_method("msam"), model.named_parameters(), optimizer, total_steps=9)
+            for step in range(steps_before):
+                engine.step([examples(step)], LossPasses(mean_square(model)))
+                optimizer.step()
+            with pytest.raises(ValueError, match=f"and {kind.__name__} keeps neither exp_avg nor"):
+                engine.step([examples(steps_before)], LossPasses(mean_square(model)))
+
+    def test_rho_of_gsam_grows_from_0_in_a_warm_up(self):
+        model = two_layers()
+        optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+        engine = SharpnessAwareStep(
+            get_method("gsam", rho=0.4), model.named_parameters(), optimizer, total_steps=9, rho_warmup_steps=4
+        )
+        norms = [
+            engine.step([examples(step)], LossPasses(mean_square(model)), measure=True).perturbation_norm.item()
+            for step in range(5)
+        ]
+        assert norms == pytest.approx([0.0, 0.1, 0.2, 0.3, 0.4])
+
+    def test_passes_that_cannot_take_shares_are_refused(self):
+        model = two_layers()
+        optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+        for name, lacks in (
+            ("vasso-quarter", "count_examples, take"),
+            ("esam", "backward_with_losses, count_examples"),
+        ):
+            engine = SharpnessAwareStep(get_method(name), model.named_parameters(), optimizer, total_steps=9)
+            plain = SimpleNamespace(backward=None)
+            with pytest.raises(ValueError, match=f"{name} needs passes that can do more, and .* has no {lacks}"):
+                engine.step([examples(0)], plain)
+
+    def test_aesam_needs_the_number_of_steps(self):
+        model = two_layers()
+        optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+        with pytest.raises(ValueError, match="aesam needs the number of steps, got total_steps=0"):
+            SharpnessAwareStep(get_method("aesam"), model.named_parameters(), optimizer, total_steps=0)

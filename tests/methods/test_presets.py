@@ -6,10 +6,17 @@ import pytest
 
 from hf_vasso import METHODS, Method, get_method
 from hf_vasso.methods.asam import AdaptiveBall
+from hf_vasso.methods.base import count_of_share
+from hf_vasso.methods.esam import Sharpest
+from hf_vasso.methods.gsam import MinusOrthogonal
 from hf_vasso.methods.msam import OnlyPerturbed
+from hf_vasso.methods.none import Never
+from hf_vasso.methods.saf import PastLogits
+from hf_vasso.methods.sagm import MeanOfBoth, ShiftedBall
 from hf_vasso.methods.vasso import MovingAverage
 from hf_vasso.methods.vasso_re import ReuseAtRandom, ReuseBetween
 
+TWO_RULES = "k and p are two rules for when to ascend, got k=7 and p=0.5: give one of them"
 SHARE = "ascent_fraction=0.5 makes the pass at w with a share of the examples, and "
 EVERY = "{} is the number of steps from one ascent to the next and must be a whole number, at least 1, got "
 
@@ -138,6 +145,11 @@ def test_every_number_of_a_preset_changes_the_method(name):
             {"lag": 2},
             "start is the epoch from which logits of lag 2 count and must be a whole number, at least 2, got 1",
         ),
+        (
+            "vasso-re",
+            {"k": 7, "p": 0.5},
+            "k and p are two rules for when to ascend, got k=7 and p=0.5: give one of them",
+        ),
         ("mesa", {"tau": 0.0}, "tau is a temperature and must be above 0 and finite, got 0.0"),
         ("fsam", {"lmbda": 1.1}, "lmbda weighs the old average and must be in [0, 1], got 1.1"),
         (
@@ -174,6 +186,44 @@ def test_parts_of_the_wrong_kind_are_refused(parts, words):
     with pytest.raises(ValueError) as refusal:
         Method(**parts)
     assert words in str(refusal.value)
+
+
+def test_equal_names_of_two_parts_are_told_apart():
+    method = Method(geometry=ShiftedBall(0.001), descent=MinusOrthogonal(0.4), rho=0.1)
+    assert method.numbers == {"rho": 0.1, "alpha": 0.001, "descent_alpha": 0.4}
+
+
+@pytest.mark.parametrize(
+    ("share", "total", "count"),
+    [(0.07, 100, 7), (0.55, 100, 55), (0.28, 25, 7), (0.5, 3, 2), (0.01, 4, 1), (1.0, 7, 7)],
+)
+def test_a_share_is_rounded_up_from_what_it_is_on_paper(share, total, count):
+    assert count_of_share(share, total) == count
+
+
+@pytest.mark.parametrize(
+    ("parts", "words"),
+    [
+        (
+            {"schedule": Never(), "descent": MeanOfBoth()},
+            "MeanOfBoth combines the gradients of two passes",
+        ),
+        ({"extra_loss": PastLogits(0.3, 5.0, 1, 1)}, "PastLogits adds to the loss of a single pass, and EveryStep"),
+        (
+            {"selection": Sharpest(0.5), "descent": MeanOfBoth()},
+            "MeanOfBoth would mix gradients of different",
+        ),
+        ({"selection": Sharpest(0.5), "ascent_fraction": 0.5}, "ascent_fraction=0.5 leaves some out"),
+        ({"selection": Sharpest(0.5), "schedule": Never()}, "Never does not make both passes"),
+        (
+            {"selection": Sharpest(0.5), "direction": MovingAverage(0.4), "schedule": ReuseBetween(2)},
+            "ReuseBetween does not make both passes",
+        ),
+    ],
+)
+def test_parts_that_make_no_sense_together(parts, words):
+    with pytest.raises(ValueError, match=words):
+        Method(**parts)
 
 
 @pytest.mark.parametrize("schedule", [ReuseBetween(2), ReuseAtRandom(0.5), OnlyPerturbed()])

@@ -10,6 +10,7 @@ from accelerate.utils import AutocastKwargs
 from observed_training import BatchRecorder, PassTrainer, vasso_by_hand
 from tiny_training import (
     EVERY_STEP,
+    OF_EACH_KIND,
     PERTURBED,
     SPLIT,
     bert,
@@ -153,12 +154,12 @@ class TestScaler:
         AcceleratorState._reset_state(reset_partial_state=True)
 
     @staticmethod
-    def train_with(build, disturb):
+    def train_with(build, disturb, method="vasso"):
         recorder = ScaleRecorder()
         trainer = build(
             bert().float(),
             sentences(),
-            **numbers("vasso"),
+            **numbers(method),
             **EVERY_STEP,
             optim="adamw_torch",  # the fused one skips inside its kernel, where accelerate does not see it
             trainer_class=ScaledTrainer,
@@ -167,8 +168,14 @@ class TestScaler:
         trainer.disturb = disturb
         return run(trainer), recorder.steps
 
-    @pytest.mark.parametrize("split", [{}, SPLIT], ids=["one_micro_batch", "accumulation"])
-    @pytest.mark.parametrize("method", ["none", "vasso", "fsam", "asam"])
+    @pytest.mark.parametrize(
+        ("method", "split"),
+        [
+            *((method, {}) for method in ("none", "vasso", "fsam", "asam")),
+            # PassTrainer has a loss of its own, whose examples are unknown
+            *((method, SPLIT) for method in ("none", *OF_EACH_KIND) if method != "esam"),
+        ],
+    )
     def test_a_power_of_two_changes_no_bit(self, train, method, split):
         options = numbers(method) | EVERY_STEP | split
         plain = train(bert().float(), sentences(), **options)
@@ -203,6 +210,16 @@ class TestScaler:
         assert distance(averages[1], averages[2]) > 1e-6
         assert all(torch.isfinite(tensor).all() for tensor in averages[2].values())
         assert trained.logs[-1]["sharpness/skipped"] == 0
+
+    def test_overflow_in_the_pass_over_a_share_skips_its_step(self, build):
+        trained, steps = self.train_with(build, {2 * 3: to_infinity}, method="vasso-quarter")
+        assert [scale for scale, _, _ in steps] == [4096.0] * 3 + [2048.0] * 5
+        assert distance(steps[2][1], steps[3][1]) == 0.0
+        assert trained.trainer.state.global_step == 8
+
+    def test_overflow_at_an_ascent_of_looksam_skips_its_step_alone(self, build):
+        _, steps = self.train_with(build, {1: to_infinity}, method="looksam")  # the second pass of the first step
+        assert [scale for scale, _, _ in steps] == [2048.0] * 8
 
 
 def interrupt(loss):
