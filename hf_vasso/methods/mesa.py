@@ -2,7 +2,7 @@
 MESA: no perturbation; the model is held to what the moving average of its weights says.
 
     v = decay v + (1 - decay) w ;  loss + lambda tau^2 KL(softmax(z_v / tau) || softmax(z / tau))
-                                                                        Du et al. 2022, arXiv 2205.14083, eq. 8
+                                                                        Du et al. 2022, arXiv 2205.14083
 """
 
 from dataclasses import dataclass

@@ -2,7 +2,7 @@
 SAF: no perturbation; the model is held to what it said of the same example some epochs ago.
 
     loss + lambda tau^2 KL(softmax(z_past / tau) || softmax(z / tau)), z_past the logits of `lag` epochs before
-                                                                        Du et al. 2022, arXiv 2205.14083, eq. 5
+                                                                        Du et al. 2022, arXiv 2205.14083
 """
 
 from dataclasses import dataclass

@@ -1,7 +1,7 @@
 """
 SS-SAM: a coin decides at each step whether SAM is made.
 
-    with probability p SAM, else BaseOpt(w, g)                      Zhao, Zhang and Hu 2022, arXiv 2203.09962, Alg. 1
+    with probability p SAM, else BaseOpt(w, g)                      Zhao, Zhang and Hu 2022, arXiv 2203.09962
 """
 
 from dataclasses import dataclass
@@ -59,8 +59,8 @@ def ss_sam(rho: float = 0.05, p: float = 0.5) -> Method:
 
     Cost: 1 + p passes per step; one extra copy of the trainable weights.
 
-    Written from the paper. The coin is seeded by the training's seed, falls alike on all processes, and goes on where
-    it was when a training is resumed. The paper also lets p follow a schedule; ours is constant, and 0.5 our choice.
+    Written from the paper's abstract. The coin is seeded by the training's seed, falls alike on all processes, and
+    goes on where it was when a training is resumed. p is constant, and 0.5 is our choice.
 
     When not to use it: to compare methods on few steps, as the number of ascents is itself random.
 
