@@ -15,6 +15,7 @@ import torch
 from safetensors.torch import load_file
 from transformers import AutoConfig
 
+from hf_vasso import METHODS
 from hf_vasso.cli import main
 from hf_vasso.results.record import read_record
 from hf_vasso.tasks.glue import get_task
@@ -58,6 +59,25 @@ def crash(folder: Path) -> None:
 def cut_off(file: Path) -> None:
     """Leave half of a file, as after a crash while it was written."""
     file.write_bytes(file.read_bytes()[: file.stat().st_size // 2])
+
+
+# --- the methods ---
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_every_method_trains_and_makes_the_passes_that_were_planned(flags, folder, capsys, method):
+    words = [*flags, "--method", method, "--num_train_epochs", "4"]
+    assert main([*words, "--dry_run"]) == 0
+    planned = re.search(r"passes +(\d+) forward and (\d+) backward", capsys.readouterr().out)
+    assert planned is not None
+    assert main(words) == 0
+    record = read_record(folder / "result.json")
+    assert record.method["name"] == method
+    made = [record.cost["forward_passes"], record.cost["backward_passes"]]
+    if method in ("aesam", "vasso-aesam", "ss-sam", "mesa"):  # the training decides, or it begins later
+        assert all(0 < count <= int(most) * 1.5 for count, most in zip(made, planned.groups(), strict=True))
+    else:
+        assert made == pytest.approx([int(count) for count in planned.groups()], abs=1.5)
 
 
 # --- what a run writes ---
