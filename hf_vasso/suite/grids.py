@@ -14,6 +14,9 @@ __all__ = ["at_edge", "combinations", "count_trials", "filled", "method_grids"]
 
 Grid = dict[str, list[Any]]
 
+# Flags that say something about a perturbation, and are refused for a method without one.
+_OF_PERTURBATIONS = {"ascent_every", "ascent_fraction", "no_perturb", "rho_scheduler_type", "rho_warmup_steps"}
+
 
 def method_grids(stages: Iterable[Mapping[str, list[Any]]], methods: Mapping[str, str]) -> dict[str, list[Grid]]:
     """
@@ -104,8 +107,11 @@ def at_edge(grid: Grid, chosen: Mapping[str, Any]) -> list[str]:
 
 
 def _without_unused(stages: Iterable[Mapping[str, list[Any]]], method: str) -> list[Grid]:
-    numbers = {name for preset in METHODS.values() for name in inspect.signature(preset).parameters}
-    unused = numbers - inspect.signature(METHODS[method]).parameters.keys()
+    preset = METHODS[method]
+    numbers = {name for other in METHODS.values() for name in inspect.signature(other).parameters}
+    unused = numbers - inspect.signature(preset).parameters.keys()
+    if not preset().schedule.perturbs:
+        unused |= _OF_PERTURBATIONS
     grids = [{flag: values for flag, values in stage.items() if flag not in unused} for stage in stages]
     return [grid for grid in grids if grid]
 

@@ -24,6 +24,12 @@ def test_each_method_tries_as_many_values_in_stages():
     assert {count_trials(grid) for grid in grids.values()} == {6}
 
 
+def test_a_method_without_a_perturbation_tries_nothing_about_one():
+    stages = [{"learning_rate": [1e-4], "rho": [0.1, 0.2], "rho_warmup_steps": [0.0, 0.1], "ascent_every": [1, 2]}]
+    assert method_grids(stages, PRESETS)["none"] == [{"learning_rate": [1e-4]}]
+    assert method_grids(stages, PRESETS)["sam"] == stages
+
+
 def test_a_budget_that_no_grid_can_meet_is_not_exceeded():
     grids = method_grids(
         [{"learning_rate": [1e-4, 1e-3], "weight_decay": [0.0, 0.1], "theta": [0.1, 0.2, 0.4]}], PRESETS
