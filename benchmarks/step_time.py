@@ -5,8 +5,9 @@ Time of an optimizer step by method, against the floor of two passes and one opt
 
 All contestants live in one process and take turns, so that a machine that slows down slows all of them. A step is what
 the Trainer does: `training_step`, clipping, AdamW, clearing the gradients. "floor" is the stock Trainer's pass made
-twice in such a step: what a sharpness-aware method costs that computes nothing of its own. Quoted are medians of the
-ratios of one round, with their quartiles.
+twice in such a step: what a sharpness-aware method costs that computes nothing of its own. Some methods make one pass
+in one step and two in the next, so a round is a block of steps. Quoted are medians of the ratios of one round, with
+their quartiles, and the passes that were made.
 """
 
 import argparse
@@ -15,11 +16,13 @@ import statistics
 import tempfile
 import time
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from transformers import AutoConfig, AutoModelForSequenceClassification, Trainer, TrainingArguments, set_seed
 
 from hf_vasso import VassoTrainer, VassoTrainingArguments
+from hf_vasso.training.positions import POSITIONS
 
 FLOOR = "floor"
 
@@ -35,8 +38,8 @@ def build_model(source: str) -> torch.nn.Module:
     return AutoModelForSequenceClassification.from_config(config)
 
 
-def build_step(contestant: str, arguments: argparse.Namespace, batch: dict[str, torch.Tensor]) -> Callable[[], None]:
-    """One optimizer step of a contestant as a function without arguments."""
+def build_step(contestant: str, arguments: argparse.Namespace, batch: dict[str, torch.Tensor]) -> tuple[Any, Any]:
+    """One optimizer step of a contestant, and what counts its passes, as functions without arguments."""
     common = {"output_dir": tempfile.mkdtemp(), "report_to": "none", "use_cpu": not torch.cuda.is_available()}
     if contestant == FLOOR:
         trainer = Trainer(build_model(arguments.model_name_or_path), TrainingArguments(**common))
@@ -44,32 +47,39 @@ def build_step(contestant: str, arguments: argparse.Namespace, batch: dict[str, 
         trainer = VassoTrainer(
             build_model(arguments.model_name_or_path), VassoTrainingArguments(method=contestant, **common)
         )
-    trainer.create_optimizer_and_scheduler(num_training_steps=arguments.rounds)
+    total = arguments.steps * (arguments.rounds + 1)
+    trainer.create_optimizer_and_scheduler(num_training_steps=total)
+    trainer.state.max_steps = total
+    trainer.callback_handler.train_dataloader = [batch]  # an epoch is a step: SAF and MESA are at work from the second
+    trainer.train_dataset = range(arguments.batch_size)
+    own = {**batch, POSITIONS: torch.arange(arguments.batch_size)} if contestant == "saf" else batch
     model, optimizer = trainer.accelerator.prepare(trainer.model, trainer.optimizer)
     trainer.optimizer = optimizer
     trainer.current_gradient_accumulation_steps = 1
 
     def step() -> None:
         if contestant == FLOOR:
-            trainer.training_step(model, batch)
+            trainer.training_step(model, own)
             model.zero_grad()
-        trainer.training_step(model, batch)
+        trainer.training_step(model, own)
         trainer.accelerator.clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step()
         model.zero_grad()
 
-    return step
+    passes = trainer.sharpness_passes if contestant != FLOOR else dict
+    return step, passes
 
 
-def seconds(step: Callable[[], None]) -> float:
-    """Wall time of one step, the device's work included."""
+def seconds(step: Callable[[], None], count: int) -> float:
+    """Wall time of some steps, the device's work included."""
     if torch.cuda.is_available():
         torch.cuda.synchronize()
     start = time.perf_counter()
-    step()
+    for _ in range(count):
+        step()
     if torch.cuda.is_available():
         torch.cuda.synchronize()
-    return time.perf_counter() - start
+    return (time.perf_counter() - start) / count
 
 
 def main() -> None:
@@ -78,7 +88,8 @@ def main() -> None:
     parser.add_argument("--methods", nargs="+", default=["none", "sam", "vasso"], help="presets to time")
     parser.add_argument("--batch_size", type=int, default=16, help="examples per step")
     parser.add_argument("--length", type=int, default=64, help="tokens per example")
-    parser.add_argument("--rounds", type=int, default=20, help="counted steps of each contestant")
+    parser.add_argument("--rounds", type=int, default=20, help="counted rounds of each contestant")
+    parser.add_argument("--steps", type=int, default=1, help="steps of a round; 10 for methods whose steps differ")
     arguments = parser.parse_args()
     torch.set_default_device("cuda" if torch.cuda.is_available() else "cpu")
     batch = {
@@ -86,14 +97,18 @@ def main() -> None:
         "attention_mask": torch.ones(arguments.batch_size, arguments.length, dtype=torch.long),
         "labels": torch.randint(0, 2, (arguments.batch_size,)),
     }
-    steps = {name: build_step(name, arguments, batch) for name in [FLOOR, *arguments.methods]}
-    for step in [*steps.values()] * 2:  # warm-up: allocations, the optimizer's state
+    built = {name: build_step(name, arguments, batch) for name in [FLOOR, *arguments.methods]}
+    for step, _ in [*built.values()] * 2:  # warm-up: allocations, the optimizer's state
         step()
-    rounds = [{name: seconds(step) for name, step in steps.items()} for _ in range(arguments.rounds)]
-    for name in steps:
+    rounds = [
+        {name: seconds(step, arguments.steps) for name, (step, _) in built.items()} for _ in range(arguments.rounds)
+    ]
+    for name, (_, passes) in built.items():
         line = {"contestant": name, "n": arguments.rounds, "seconds": statistics.median(r[name] for r in rounds)}
+        made = arguments.steps * arguments.rounds + 2
+        line |= {f"{kind}_passes": round(count / made, 3) for kind, count in passes().items()}
         for base in (FLOOR, "none"):
-            if base in steps:
+            if base in built:
                 low, middle, high = statistics.quantiles([r[name] / r[base] for r in rounds], n=4)
                 line[f"over_{base}"] = {"median": round(middle, 3), "quartiles": [round(low, 3), round(high, 3)]}
         print(json.dumps(line))
