@@ -187,7 +187,7 @@ def test_layers():
         ("methods/base.py", "import torch\nassert torch.distributed.tensor.DTensor", "names DTensor"),
         ("engine/step.py", "def f(m): return m.name == 'sam'", "step.py:1: knows the method 'sam' by name"),
         ("training/arguments.py", "other = 'sam'", "knows the method 'sam' by name"),
-        ("training/arguments.py", "f(reduction='none', method='none')", "knows the method 'none' by name"),
+        ("training/arguments.py", "f(reduction='sam', method='vasso')", "knows the method 'vasso' by name"),
         ("cli.py", "from hf_vasso import __version__", None),
         ("cli.py", "from hf_vasso.results import tables", None),
         ("tasks/glue.py", "import datasets\nfrom hf_vasso.training import trainer", None),
