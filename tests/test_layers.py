@@ -187,13 +187,14 @@ def test_layers():
         ("methods/base.py", "import torch\nassert torch.distributed.tensor.DTensor", "names DTensor"),
         ("engine/step.py", "def f(m): return m.name == 'sam'", "step.py:1: knows the method 'sam' by name"),
         ("training/arguments.py", "other = 'sam'", "knows the method 'sam' by name"),
-        ("training/arguments.py", "f(reduction='sam', method='vasso')", "knows the method 'vasso' by name"),
+        ("engine/step.py", "f(reduction='vasso', method='sam')", "step.py:1: knows the method 'sam' by name"),
         ("cli.py", "from hf_vasso import __version__", None),
         ("cli.py", "from hf_vasso.results import tables", None),
         ("tasks/glue.py", "import datasets\nfrom hf_vasso.training import trainer", None),
         ("engine/tensors.py", "from torch.distributed.tensor import DTensor", None),
         ("engine/step.py", "'''Never sees a DTensor; sam is a method.'''\nimport torch", None),
         ("training/arguments.py", "method = 'vasso'", None),
+        ("engine/step.py", "f(reduction='sam')", None),
     ],
 )
 def test_layers_can_fail(tmp_path, path, source, complaint):
