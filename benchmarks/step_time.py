@@ -41,6 +41,7 @@ def build_model(source: str) -> torch.nn.Module:
 def build_step(contestant: str, arguments: argparse.Namespace, batch: dict[str, torch.Tensor]) -> tuple[Any, Any]:
     """One optimizer step of a contestant, and what counts its passes, as functions without arguments."""
     common = {"output_dir": tempfile.mkdtemp(), "report_to": "none", "use_cpu": not torch.cuda.is_available()}
+    trainer: Any
     if contestant == FLOOR:
         trainer = Trainer(build_model(arguments.model_name_or_path), TrainingArguments(**common))
     else:
