@@ -4,7 +4,8 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from hf_vasso.methods.base import Context, check_range
+from hf_vasso.methods.base import Context
+from hf_vasso.methods.checks import check_range
 from hf_vasso.spelling import unknown_name
 
 __all__ = ["RHO_SCHEDULERS", "RhoSchedule"]

@@ -33,12 +33,12 @@ from hf_vasso.methods.base import (
     Descent,
     Direction,
     ExtraLoss,
-    Method,
     PassesOfStep,
     Schedule,
     Vector,
     overrides,
 )
+from hf_vasso.methods.method import Method
 
 __all__ = ["SharpnessAwareStep"]
 

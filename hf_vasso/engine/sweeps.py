@@ -10,7 +10,8 @@ from torch import Tensor
 from hf_vasso.engine.parameters import Parameters, counted_once
 from hf_vasso.engine.passes import Passes, PassesOverChoices, PassesOverShares, PassesWithExtraLoss
 from hf_vasso.engine.random_state import RandomState
-from hf_vasso.methods.base import BatchOutput, Method, Vector, count_of_share
+from hf_vasso.methods.base import BatchOutput, Vector, count_of_share
+from hf_vasso.methods.method import Method
 
 __all__ = ["Ranked", "Share", "Sweeps"]
 

@@ -7,13 +7,14 @@ from typing import Any
 
 from hf_vasso.methods.aesam import aesam
 from hf_vasso.methods.asam import asam
-from hf_vasso.methods.base import Method, check_whole
+from hf_vasso.methods.checks import check_whole
 from hf_vasso.methods.combinations import vasso_aesam, vasso_asam, vasso_esam, vasso_looksam, vasso_quarter
 from hf_vasso.methods.esam import esam
 from hf_vasso.methods.fsam import fsam
 from hf_vasso.methods.gsam import gsam
 from hf_vasso.methods.looksam import looksam
 from hf_vasso.methods.mesa import mesa
+from hf_vasso.methods.method import Method
 from hf_vasso.methods.msam import msam
 from hf_vasso.methods.none import none
 from hf_vasso.methods.saf import saf

@@ -10,7 +10,9 @@ import math
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
-from hf_vasso.methods.base import Context, Method, Paper, PassesOfStep, Schedule, check_range
+from hf_vasso.methods.base import Context, PassesOfStep, Schedule
+from hf_vasso.methods.checks import check_range
+from hf_vasso.methods.method import Method, Paper
 
 __all__ = ["WhereSharp", "aesam"]
 

@@ -9,7 +9,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from hf_vasso.methods.base import NORM_FLOOR, Ball, Context, Geometry, Method, Paper, Vector, check_range
+from hf_vasso.methods.base import NORM_FLOOR, Ball, Context, Geometry, Vector
+from hf_vasso.methods.checks import check_range
+from hf_vasso.methods.method import Method, Paper
 
 __all__ = ["AdaptiveBall", "asam"]
 

@@ -2,9 +2,10 @@
 
 from hf_vasso.methods.aesam import WhereSharp
 from hf_vasso.methods.asam import AdaptiveBall
-from hf_vasso.methods.base import EveryKth, Method
+from hf_vasso.methods.base import EveryKth
 from hf_vasso.methods.esam import RandomSubset, Sharpest
 from hf_vasso.methods.looksam import PlusKeptOrthogonal
+from hf_vasso.methods.method import Method
 from hf_vasso.methods.vasso import PAPER, MovingAverage
 
 __all__ = ["vasso_aesam", "vasso_asam", "vasso_esam", "vasso_looksam", "vasso_quarter"]

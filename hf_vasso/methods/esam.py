@@ -11,17 +11,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from hf_vasso.methods.base import (
-    NORM_FLOOR,
-    Context,
-    Geometry,
-    Method,
-    Paper,
-    Selection,
-    Vector,
-    check_range,
-    count_of_share,
-)
+from hf_vasso.methods.base import NORM_FLOOR, Context, Geometry, Selection, Vector, count_of_share
+from hf_vasso.methods.checks import check_range
+from hf_vasso.methods.method import Method, Paper
 
 __all__ = ["RandomSubset", "Sharpest", "esam"]
 

@@ -11,7 +11,9 @@ from typing import Any, ClassVar
 
 import torch
 
-from hf_vasso.methods.base import Context, Direction, Method, Paper, Vector, check_range, recall
+from hf_vasso.methods.base import Context, Direction, Vector, recall
+from hf_vasso.methods.checks import check_range
+from hf_vasso.methods.method import Method, Paper
 
 __all__ = ["GradientMinusAverage", "fsam"]
 

@@ -10,7 +10,9 @@ from typing import Any, ClassVar
 
 import torch
 
-from hf_vasso.methods.base import NORM_FLOOR, Context, Descent, Method, Paper, Vector, check_range
+from hf_vasso.methods.base import NORM_FLOOR, Context, Descent, Vector
+from hf_vasso.methods.checks import check_range
+from hf_vasso.methods.method import Method, Paper
 
 __all__ = ["MinusOrthogonal", "gsam"]
 

@@ -11,7 +11,9 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from hf_vasso.methods.base import BatchOutput, Context, ExtraLoss, Method, check_range, recall
+from hf_vasso.methods.base import BatchOutput, Context, ExtraLoss, recall
+from hf_vasso.methods.checks import check_range
+from hf_vasso.methods.method import Method
 from hf_vasso.methods.none import Never
 from hf_vasso.methods.saf import PAPER, divergence
 

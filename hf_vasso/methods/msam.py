@@ -10,7 +10,8 @@ from typing import Any, ClassVar
 
 import torch
 
-from hf_vasso.methods.base import Context, Direction, Method, Paper, PassesOfStep, Schedule, Vector
+from hf_vasso.methods.base import Context, Direction, PassesOfStep, Schedule, Vector
+from hf_vasso.methods.method import Method, Paper
 
 __all__ = ["AgainstMomentum", "OnlyPerturbed", "msam"]
 

@@ -3,7 +3,8 @@
 from dataclasses import dataclass
 from typing import Any
 
-from hf_vasso.methods.base import Context, Method, PassesOfStep, Schedule
+from hf_vasso.methods.base import Context, PassesOfStep, Schedule
+from hf_vasso.methods.method import Method
 
 __all__ = ["Never", "none"]
 

@@ -12,7 +12,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from hf_vasso.methods.base import BatchOutput, Context, ExtraLoss, Method, Paper, check_range, check_whole
+from hf_vasso.methods.base import BatchOutput, Context, ExtraLoss
+from hf_vasso.methods.checks import check_range, check_whole
+from hf_vasso.methods.method import Method, Paper
 from hf_vasso.methods.none import Never
 
 __all__ = ["PAPER", "PastLogits", "divergence", "saf"]

@@ -6,7 +6,7 @@ SAM: descend with the gradient at the worst point of a ball around the weights.
 Every part of it is a default of `Method`, so this file holds only the preset.
 """
 
-from hf_vasso.methods.base import Method, Paper
+from hf_vasso.methods.method import Method, Paper
 
 __all__ = ["sam"]
 

@@ -9,7 +9,9 @@ from typing import Any, ClassVar
 
 import torch
 
-from hf_vasso.methods.base import Context, Method, Paper, PassesOfStep, Schedule, check_range
+from hf_vasso.methods.base import Context, PassesOfStep, Schedule
+from hf_vasso.methods.checks import check_range
+from hf_vasso.methods.method import Method, Paper
 
 __all__ = ["AtRandom", "ss_sam"]
 

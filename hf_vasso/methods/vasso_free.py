@@ -11,7 +11,8 @@ from typing import Any
 
 import torch
 
-from hf_vasso.methods.base import Context, Method, Vector, recall
+from hf_vasso.methods.base import Context, Vector, recall
+from hf_vasso.methods.method import Method
 from hf_vasso.methods.msam import OnlyPerturbed
 from hf_vasso.methods.vasso import MovingAverage
 

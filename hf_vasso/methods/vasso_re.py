@@ -11,7 +11,8 @@ authors' code of VASSO.
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from hf_vasso.methods.base import Context, EveryKth, Method, PassesOfStep
+from hf_vasso.methods.base import Context, EveryKth, PassesOfStep
+from hf_vasso.methods.method import Method
 from hf_vasso.methods.ss_sam import AtRandom
 from hf_vasso.methods.vasso import PAPER, MovingAverage
 

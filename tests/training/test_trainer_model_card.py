@@ -6,7 +6,7 @@ from tiny_training import bert, run, sentences
 from transformers import Trainer
 
 from hf_vasso import METHODS, Method, get_method
-from hf_vasso.methods.base import Paper
+from hf_vasso.methods.method import Paper
 from hf_vasso.spelling import escape_markdown
 from hf_vasso.training.model_card import method_section, method_tags
 
