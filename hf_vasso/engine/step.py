@@ -12,7 +12,6 @@ The engine asks a `Method` its four questions and knows none by name.
 
 import math
 from collections.abc import Iterable, Sequence
-from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, cast
@@ -24,8 +23,8 @@ from hf_vasso.engine import tensors
 from hf_vasso.engine.parameters import Parameters, PerParameter, counted_once
 from hf_vasso.engine.part_state import load_parts, save_parts
 from hf_vasso.engine.passes import Passes, PassesWithExtraLoss, StepResult
-from hf_vasso.engine.random_state import RandomState, aside
 from hf_vasso.engine.rho import RhoSchedule
+from hf_vasso.engine.streams import Streams
 from hf_vasso.engine.sweeps import Ranked, Share, Sweeps
 from hf_vasso.methods.base import (
     NORM_FLOOR,
@@ -120,7 +119,6 @@ class SharpnessAwareStep:
         self.method = method
         self.optimizer = optimizer
         self.scaler = scaler
-        self.same_dropout = same_dropout
         self.steps = 0
         """Steps made so far."""
         self.skipped_steps = 0
@@ -132,6 +130,8 @@ class SharpnessAwareStep:
         self._rho_schedule = RhoSchedule(total_steps, rho_warmup_steps, rho_scheduler_type or own_type)
         self._parameters = Parameters(named_parameters, no_perturb, scaler)
         self._generator = torch.Generator().manual_seed(seed)
+        decides_after = overrides(method.schedule, Schedule, "after")
+        self._streams = Streams(same_dropout, decides_after, self._generator)
         self._state: dict[str, dict[str, Any]] = {question: {} for question in method.parts}
         if method.schedule.needs_total_steps and total_steps < 1:
             raise ValueError(f"{method.name} needs the number of steps, got total_steps={total_steps}: give it")
@@ -167,13 +167,12 @@ class SharpnessAwareStep:
             if self.method.extra_loss is not None:
                 self.method.extra_loss.before_step(context, self._state["extra_loss"])
         whole = kind != "both" or self.method.ascent_fraction == 1.0
-        replay = RandomState.capture() if kind == "both" and self.same_dropout and whole else None
         ascent = self._ascend(kind, batches, passes, whole)
         if ascent.kind == "clean":
             assert ascent.loss is not None
             result = StepResult(loss=ascent.loss, skipped=ascent.skipped)
         else:
-            result = self._descend(ascent, batches, passes, replay, measure)
+            result = self._descend(ascent, batches, passes, measure)
         if self.method.descent is not None and ascent.clean is not None:
             self._combine(self.method.descent, ascent.clean, is_alone=ascent.kind == "clean")
         self.steps += 1
@@ -226,12 +225,8 @@ class SharpnessAwareStep:
         """Run the clean pass if the step has one, and find the vector that the adversary follows."""
         if kind == "perturbed":
             return _Ascent(kind, adversary=self._reuse(self._parameters.perturbable()))
-        if whole:
-            with self._clean_stream(kind):
-                ascent = self._sweep_at_w(kind, batches, passes)
-        else:
-            with aside(self._draw_seed()):  # masks of its own, as the rows are not those of the other pass
-                ascent = _Ascent(kind, self._sweeps.over_first_share(batches, passes), is_whole=False)
+        with self._streams.clean(kind, whole):
+            ascent = self._sweep_at_w(kind, batches, passes, whole)
         if kind == "clean" and not self.method.direction.remembers and self.method.descent is None:
             return ascent  # the stock step: nobody asks for its gradient
         ascent.clean = self._parameters.gradients()
@@ -258,8 +253,10 @@ class SharpnessAwareStep:
             ascent.kind = "clean"  # what overflowed stays in p.grad, so that the scaler skips the step and backs off
         return ascent
 
-    def _sweep_at_w(self, kind: PassesOfStep, batches: list[Any], passes: Passes) -> _Ascent:
-        """The clean pass over all examples, with what the method asks for beside the gradient."""
+    def _sweep_at_w(self, kind: PassesOfStep, batches: list[Any], passes: Passes, whole: bool) -> _Ascent:
+        """The clean pass, with what the method asks for beside the gradient."""
+        if not whole:
+            return _Ascent(kind, self._sweeps.over_first_share(batches, passes), is_whole=False)
         if self.method.extra_loss is not None:
             return _Ascent(kind, self._sweep_with_extra_loss(self.method.extra_loss, batches, passes))
         if self.method.selection is not None and kind == "both":
@@ -284,9 +281,7 @@ class SharpnessAwareStep:
             vector = self.method.direction.reuse(self._context(perturbable), self._state["direction"])
         return None if vector is None else replace(perturbable, values=vector)
 
-    def _descend(
-        self, ascent: _Ascent, batches: list[Any], passes: Passes, replay: RandomState | None, measure: bool
-    ) -> StepResult:
+    def _descend(self, ascent: _Ascent, batches: list[Any], passes: Passes, measure: bool) -> StepResult:
         """Run the pass at w + eps and leave its gradient in `p.grad`."""
         clean_loss = ascent.loss if ascent.is_whole else None  # the loss of a share is not that of the step
         names = ascent.adversary.names if ascent.adversary is not None else []
@@ -297,9 +292,7 @@ class SharpnessAwareStep:
                 norm, cosine = self._perturb(ascent, measure)
             if ascent.ranked is not None and not ascent.skipped:
                 chosen = self._sweeps.chosen(ascent.ranked, batches, passes)
-            if replay is not None:
-                replay.restore()
-            with self._perturbed_stream(alone=clean_loss is None):
+            with self._streams.perturbed(alone=clean_loss is None):
                 loss = self._sweeps.over(chosen, passes)
         if overrides(self.method.direction, Direction, "after"):
             self._feed_descent()
@@ -368,28 +361,9 @@ class SharpnessAwareStep:
             kept_by_optimizer=partial(_kept_by_optimizer, self.optimizer, parameters),
         )
 
-    def _clean_stream(self, kind: PassesOfStep) -> AbstractContextManager[None]:
-        """The random numbers of the clean pass: the stock stream when it gives the update or is replayed."""
-        if kind == "clean" or self.same_dropout or self._decides_after:
-            return nullcontext()
-        return aside(self._draw_seed())
-
-    def _perturbed_stream(self, alone: bool) -> AbstractContextManager[None]:
-        """The random numbers of the perturbed pass: the stock stream unless the clean pass had to take it."""
-        if alone or self.same_dropout or not self._decides_after:
-            return nullcontext()
-        return aside(self._draw_seed())
-
     @property
     def _keeps_clean(self) -> bool:
         return self.method.descent is not None and self.method.descent.keeps_clean
-
-    @property
-    def _decides_after(self) -> bool:
-        return overrides(self.method.schedule, Schedule, "after")
-
-    def _draw_seed(self) -> int:
-        return int(torch.randint(2**62, (), generator=self._generator))
 
 
 def _kept_by_optimizer(
