@@ -62,6 +62,7 @@ def _card(name: str) -> str:
     """The docstring of a preset."""
     summary, _, rest = (inspect.getdoc(METHODS[name]) or "").partition("\n\n")
     text, _, numbers = rest.partition("Args:\n")
+    numbers = numbers.partition("\nRaises:")[0]
     entries = re.findall(r"^    (\w+): (.*?)(?=\n    \w+: |\Z)", numbers, re.MULTILINE | re.DOTALL)
     listed = [f"- `{number}`: {' '.join(words.split())}" for number, words in entries]
     paragraphs = [" ".join(paragraph.split()) for paragraph in text.split("\n\n")]

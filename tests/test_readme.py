@@ -102,6 +102,7 @@ def test_the_tables_and_cards_are_those_of_the_methods(page):
     text = (ROOT / page).read_text(encoding="utf-8")
     assert with_methods(page, text) == text, "run python docs/write_methods.py"
     assert all(f"`{name}`" in text for name in METHODS)
+    assert "Raises:" not in text
 
 
 def test_the_method_of_ones_own_in_the_docs_is_one():

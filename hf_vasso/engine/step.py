@@ -73,7 +73,8 @@ class SharpnessAwareStep:
         scaler: The `GradScaler` by which `passes` scale the loss, if one is used.
         buffers: The model's buffers. When some hold floats (BatchNorm's statistics), all count the first pass only.
         rho_warmup_steps: Steps over which rho grows from 0, >= 0. Below 1 it is a share of `total_steps`.
-        rho_scheduler_type: "constant", "linear", "cosine" or "learning_rate". None is constant.
+        rho_scheduler_type: "constant", "linear", "cosine" or "learning_rate". None is constant, or the
+            learning rate's for a method with a `rho_min`.
         no_perturb: Regular expression; a parameter in whose name it is found is trained but never perturbed.
         same_dropout: Whether both passes draw the same random numbers. Either way the pass that gives the update draws
             those that it would draw without a perturbation.

@@ -30,7 +30,7 @@ class AverageTeacher(ExtraLoss):
     Args:
         weight: lambda, >= 0.
         tau: Temperature, > 0.
-        decay: Weight of the old average, in [0, 1); None for 1 - 1 / (steps of an epoch).
+        decay: Weight of the old average, in [0, 1]; None for 1 - 1 / (steps of an epoch).
         start: Epochs before the term is added, >= 0.
     """
 

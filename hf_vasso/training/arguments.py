@@ -37,7 +37,10 @@ class SharpnessArguments:
     )
     rho_scheduler_type: str | None = field(
         default=None,
-        metadata={"help": f"How rho runs after its warm-up: {', '.join(RHO_SCHEDULERS)} (default: constant)."},
+        metadata={
+            "help": f"How rho runs after its warm-up: {', '.join(RHO_SCHEDULERS)} (default: the method's own, mostly "
+            "constant)."
+        },
     )
     ascent_every: int | None = field(
         default=None,

@@ -18,14 +18,14 @@ def method_tags(method: Method) -> list[str]:
         method: The method.
 
     Returns:
-        The package, and for a method with a perturbation its kind and its name.
+        The package, and for all but the base optimizer the kind and the name.
 
     Example:
         >>> from hf_vasso.methods import get_method
         >>> method_tags(get_method("vasso"))
         ['hf_vasso', 'sharpness-aware', 'vasso']
     """
-    return ["hf_vasso", *(["sharpness-aware", method.name] if method.schedule.perturbs else [])]
+    return ["hf_vasso", *([] if _is_base(method) else ["sharpness-aware", method.name])]
 
 
 def method_section(method: Method) -> str:
@@ -38,19 +38,25 @@ def method_section(method: Method) -> str:
     Returns:
         A section with its name, its numbers, its paper and how to cite that.
     """
-    if not method.schedule.perturbs:
+    if _is_base(method):
         return (
             "## Method\n\nThe base optimizer alone, without a perturbation of the weights (trained with hf_vasso).\n"
         )
+    perturbed = "the optimizer gets gradients at perturbed weights"
+    what = perturbed if method.schedule.perturbs else "a term is added to the loss"
     numbers = ", ".join(f"{escape_markdown(name)} = {value}" for name, value in method.numbers.items())
     section = (
         f"## Method\n\nSharpness-aware training with hf_vasso, method **{escape_markdown(method.name)}** ({numbers}): "
-        "the optimizer gets gradients at perturbed weights.\n"
+        f"{what}.\n"
     )
     if method.paper is None:
         return section
     title, url, bibtex = escape_markdown(method.paper.title), method.paper.url, method.paper.bibtex
     return f"{section}\nPaper: [{title}]({url})\n\n```bibtex\n{bibtex}\n```\n"
+
+
+def _is_base(method: Method) -> bool:
+    return not method.schedule.perturbs and method.extra_loss is None
 
 
 def add_method(path: Path, method: Method) -> None:

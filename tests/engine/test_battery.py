@@ -196,11 +196,10 @@ def test_as_many_passes_are_made_as_the_method_says(name):
     forward, backward = [], []
     model.register_forward_hook(lambda _, inputs, output: forward.append(len(output) * torch.is_grad_enabled()))
     model[2].register_full_backward_hook(lambda *gradients: backward.append(len(gradients[2][0])))
-    steps = 0
-    while steps < 60:
-        engine.step([examples(steps)], LossPasses(mean_square(model)))
+    steps = 60
+    for step in range(steps):
+        engine.step([examples(step)], LossPasses(mean_square(model)))
         optimizer.step()
-        steps += 1
     per_step = sum(forward) / len(examples(0)[0]) / steps
     assert sum(backward) == sum(forward)
     assert engine.passes / steps == pytest.approx(per_step)
@@ -251,18 +250,19 @@ def test_at_most_one_wait_for_the_device(name, monkeypatch):
 
 
 class CountReads(TorchDispatchMode):
-    """Counts the numbers that Python reads out of tensors."""
+    """Counts the numbers that Python reads out of tensors that may lie on a device."""
 
-    count = 0
-    drawn = ()
+    def __init__(self):
+        super().__init__()
+        self.count = 0
+        self.drawn = []  # by the engine's own generator, which lies on the CPU: reading these costs nothing
 
     def __torch_dispatch__(self, func, types, args=(), kwargs=None):
         result = func(*args, **(kwargs or {}))
         if (kwargs or {}).get("generator") is not None:
-            self.drawn += (
-                id(result),
-            )  # by the engine's own generator, which lies on the CPU: reading it costs nothing
-        self.count += func is torch.ops.aten._local_scalar_dense.default and id(args[0]) not in self.drawn
+            self.drawn.append(result)
+        if func is torch.ops.aten._local_scalar_dense.default:
+            self.count += not any(args[0] is number for number in self.drawn)
         return result
 
 

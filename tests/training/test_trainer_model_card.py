@@ -66,6 +66,14 @@ def test_the_base_optimizer_is_no_sharpness_aware_method():
     assert "rho" not in method_section(get_method("none"))
 
 
+@pytest.mark.parametrize("name", ["saf", "mesa"])
+def test_what_adds_to_the_loss_has_its_card(name):
+    assert method_tags(get_method(name)) == ["hf_vasso", "sharpness-aware", name]
+    section = method_section(get_method(name))
+    assert f"method **{name}** (weight = " in section and "a term is added to the loss" in section
+    assert "Sharpness-Aware Training for Free" in section
+
+
 @pytest.mark.parametrize("text", [NASTY, "plain-name_1.0", "<!-- x", "![y](z)", "**b**", "<https://a.b>"])
 def test_names_stay_names(text):
     """A CommonMark parser with tables, strikethrough and HTML reads an escaped name as its text and no more."""
