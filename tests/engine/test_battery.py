@@ -262,7 +262,7 @@ class CountReads(TorchDispatchMode):
         if (kwargs or {}).get("generator") is not None:
             self.drawn.append(result)
         if func is torch.ops.aten._local_scalar_dense.default:
-            self.count += not any(args[0] is number for number in self.drawn)
+            self.count += not any(args[0].data_ptr() == number.data_ptr() for number in self.drawn)
         return result
 
 
