@@ -1,7 +1,7 @@
 """The model's parameters as the engine sees them: their gradients, and their values kept and put back."""
 
 import re
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import compress
@@ -13,7 +13,7 @@ from torch import Tensor
 from hf_vasso.engine import tensors
 from hf_vasso.methods.base import Vector
 
-__all__ = ["Parameters", "PerParameter", "compile_pattern", "counted_once"]
+__all__ = ["Parameters", "PerParameter", "compile_pattern", "counted_once", "kept_by_optimizer"]
 
 
 @dataclass
@@ -123,6 +123,20 @@ def counted_once(buffers: Vector) -> Iterator[None]:
         yield
     finally:
         _copy(buffers, kept)
+
+
+def kept_by_optimizer(
+    optimizer: torch.optim.Optimizer, parameters: Vector, names: Sequence[str]
+) -> list[Tensor | None]:
+    """
+    What an optimizer keeps for each parameter under the first of some names, as of its momentum.
+
+    Returns:
+        This rank's shards, in fp32 or wider; None for a parameter for which it keeps nothing.
+    """
+    entries = [optimizer.state.get(parameter, {}) for parameter in parameters]
+    kept = [next((entry[name] for name in names if entry.get(name) is not None), None) for entry in entries]
+    return [None if tensor is None else tensors.widen(tensors.local([tensor]))[0] for tensor in kept]
 
 
 def _copy(targets: Vector, sources: Vector) -> None:

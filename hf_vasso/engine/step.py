@@ -7,11 +7,11 @@ One optimizer step of a sharpness-aware method, for any training loop.
     perturbed pass      the same micro-batches at w + eps, then w again, bit for bit
     descent             the gradient in p.grad, for the caller to clip and to step with
 
-The engine asks a `Method` its four questions and knows none by name.
+The engine asks a `Method` its questions and knows none by name.
 """
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, cast
@@ -20,7 +20,7 @@ import torch
 from torch import Tensor
 
 from hf_vasso.engine import tensors
-from hf_vasso.engine.parameters import Parameters, PerParameter, counted_once
+from hf_vasso.engine.parameters import Parameters, PerParameter, counted_once, kept_by_optimizer
 from hf_vasso.engine.part_state import load_parts, save_parts
 from hf_vasso.engine.passes import Passes, PassesWithExtraLoss, StepResult
 from hf_vasso.engine.rho import RhoSchedule
@@ -34,7 +34,6 @@ from hf_vasso.methods.base import (
     ExtraLoss,
     PassesOfStep,
     Schedule,
-    Vector,
     overrides,
 )
 from hf_vasso.methods.method import Method
@@ -134,15 +133,11 @@ class SharpnessAwareStep:
         decides_after = overrides(method.schedule, Schedule, "after")
         self._streams = Streams(same_dropout, decides_after, self._generator)
         self._state: dict[str, dict[str, Any]] = {question: {} for question in method.parts}
-        if method.schedule.needs_total_steps and total_steps < 1:
-            raise ValueError(f"{method.name} needs the number of steps, got total_steps={total_steps}: give it")
         buffers = list(buffers)
         self._buffers = buffers if any(buffer.is_floating_point() for buffer in buffers) else []
         self._sweeps = Sweeps(method, self._parameters, self._buffers)
-        if method.extra_loss is not None:
-            if steps_per_epoch < 1:
-                raise ValueError(f"{method.name} needs steps_per_epoch, got {steps_per_epoch}: give it")
-            method.extra_loss.check(self._context(self._parameters.perturbable()))
+        for part in method.parts.values():
+            part.check(self._context(self._parameters.perturbable()))
 
     def step(self, batches: Iterable[Any], passes: Passes, measure: bool = False) -> StepResult:
         """
@@ -231,14 +226,16 @@ class SharpnessAwareStep:
         if kind == "clean" and not self.method.direction.remembers and self.method.descent is None:
             return ascent  # the stock step: nobody asks for its gradient
         ascent.clean = self._parameters.gradients()
-        if self._keeps_clean:
+        if self.method.descent is not None:
             ascent.clean.values = [value.clone() if value._is_view() else value for value in ascent.clean.values]
         perturbable = ascent.clean.where(self._parameters.is_perturbed)
         if not perturbable.names:
             return ascent
         with torch.no_grad():
             context = self._context(perturbable)
-            watched = ascent.clean if self._keeps_clean else perturbable  # what is perturbed, or combined later
+            watched = (
+                perturbable if self.method.descent is None else ascent.clean
+            )  # what is perturbed, or combined later
             norm = self._context(watched).norm(watched.values).item()  # the host waits; ranks get the same number
             if math.isfinite(norm):
                 vector = self.method.direction.update(context, self._state["direction"], perturbable.values)
@@ -287,7 +284,7 @@ class SharpnessAwareStep:
         clean_loss = ascent.loss if ascent.is_whole else None  # the loss of a share is not that of the step
         names = ascent.adversary.names if ascent.adversary is not None else []
         norm = cosine = None
-        chosen = Share(batches, len(batches))
+        chosen = Share.whole(batches)
         with self._parameters.restored(names), counted_once(self._buffers if clean_loss is not None else []):
             if ascent.adversary is not None:
                 norm, cosine = self._perturb(ascent, measure)
@@ -314,7 +311,7 @@ class SharpnessAwareStep:
         vector, scale = self.method.geometry.perturbation(context, rho, adversary.values)
         tensors.add_scaled_(context.parameters, vector, scale)
         ascent.adversary = None
-        if not self._keeps_clean:
+        if self.method.descent is None:
             ascent.clean = None
         if not measure:
             return None, None
@@ -359,17 +356,5 @@ class SharpnessAwareStep:
             parameters=tensors.local(parameters),
             norm=partial(tensors.norm, placed_like=parameters),
             dot=partial(tensors.dot, placed_like=parameters),
-            kept_by_optimizer=partial(_kept_by_optimizer, self.optimizer, parameters),
+            kept_by_optimizer=partial(kept_by_optimizer, self.optimizer, parameters),
         )
-
-    @property
-    def _keeps_clean(self) -> bool:
-        return self.method.descent is not None and self.method.descent.keeps_clean
-
-
-def _kept_by_optimizer(
-    optimizer: torch.optim.Optimizer, parameters: Vector, names: Sequence[str]
-) -> list[Tensor | None]:
-    entries = [optimizer.state.get(parameter, {}) for parameter in parameters]
-    kept = [next((entry[name] for name in names if entry.get(name) is not None), None) for entry in entries]
-    return [None if tensor is None else tensors.widen(tensors.local([tensor]))[0] for tensor in kept]

@@ -23,6 +23,11 @@ class Share:
     batches: list[Any]
     passes: float
 
+    @classmethod
+    def whole(cls, batches: list[Any]) -> "Share":
+        """All of them."""
+        return cls(batches, len(batches))
+
 
 @dataclass
 class Ranked:
@@ -78,7 +83,7 @@ class Sweeps:
 
     def over_all(self, batches: list[Any], passes: Passes) -> Tensor:
         """The same over the whole step."""
-        return self.over(Share(batches, len(batches)), passes)
+        return self.over(Share.whole(batches), passes)
 
     def over_all_ranked(self, batches: list[Any], passes: Passes) -> tuple[Tensor, Ranked]:
         """The same, with the loss of each example put down."""
@@ -90,7 +95,7 @@ class Sweeps:
             ranked.losses.append(of_examples)
             return loss
 
-        return self._sum(Share(batches, len(batches)), backward), ranked
+        return self._sum(Share.whole(batches), backward), ranked
 
     def over_first_share(self, batches: list[Any], passes: Passes) -> Tensor:
         """The same over the first `ascent_fraction` of the examples, which does not count for the buffers."""
@@ -136,7 +141,7 @@ class Sweeps:
         def backward(batch: Any, sync: bool) -> Tensor:
             return with_extra.backward_with_extra_loss(batch, sync, counted)
 
-        return self._sum(Share(batches, len(batches)), backward), seen
+        return self._sum(Share.whole(batches), backward), seen
 
     def _sum(self, share: Share, backward: Callable[[Any, bool], Tensor]) -> Tensor:
         self._parameters.clear_gradients()

@@ -8,7 +8,7 @@ AE-SAM: the second pass only where the gradient is large, since the loss is then
 
 import math
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal
+from typing import Any, Literal
 
 from hf_vasso.methods.base import Context, PassesOfStep, Schedule
 from hf_vasso.methods.checks import check_range
@@ -44,13 +44,16 @@ class WhereSharp(Schedule):
     lambda1: float
     lambda2: float
 
-    passes: ClassVar[str] = "1 + share"
-    needs_total_steps: ClassVar[bool] = True
+    ascents = "share"
 
     def __post_init__(self) -> None:
         check_range("delta weighs the old mean and variance", self.delta, minimum=0.0, maximum=1.0)
         for name in ("lambda1", "lambda2"):
             check_range(f"{name} is a number of standard deviations", getattr(self, name), minimum=-math.inf)
+
+    def check(self, context: Context) -> None:
+        if context.total_steps < 1:
+            raise ValueError(f"c_t runs over the whole training, got total_steps={context.total_steps}: give it")
 
     def before(self, context: Context, state: dict[str, Any]) -> PassesOfStep:
         return "both"

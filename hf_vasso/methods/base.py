@@ -1,5 +1,5 @@
 """
-The four questions that a sharpness-aware method answers, and SAM's own answers.
+The questions that a sharpness-aware method answers, and SAM's own answers.
 
     direction   which vector does the adversary follow?              vector = update(gradient at w)
     geometry    how does it become a perturbation of size rho?       eps = perturbation(rho, vector)
@@ -37,6 +37,7 @@ __all__ = [
     "EveryStep",
     "ExtraLoss",
     "Geometry",
+    "Part",
     "PassesOfStep",
     "Schedule",
     "Selection",
@@ -90,11 +91,18 @@ class Context:
         return float(self.optimizer.param_groups[0]["lr"])
 
 
-class Direction(ABC):
-    """Which vector the adversary follows."""
+class Part:
+    """What all answers have in common."""
 
     keeps = 0
     """Copies of the trainable weights that it keeps between steps."""
+
+    def check(self, context: Context) -> None:
+        """Refuse, with a ValueError, a training that it cannot be a part of. Called before the first step."""
+
+
+class Direction(Part, ABC):
+    """Which vector the adversary follows."""
 
     remembers = True
     """Whether `update` keeps something, so that it must also see the gradients of steps without a perturbation."""
@@ -115,7 +123,7 @@ class Direction(ABC):
         return None
 
 
-class Geometry(ABC):
+class Geometry(Part, ABC):
     """How a vector becomes a perturbation of size rho."""
 
     @abstractmethod
@@ -133,7 +141,7 @@ class Geometry(ABC):
         """
 
 
-class Schedule(ABC):
+class Schedule(Part, ABC):
     """Which passes a step pays for."""
 
     perturbs = True
@@ -142,14 +150,11 @@ class Schedule(ABC):
     reuses = False
     """Whether some steps are perturbed without a gradient at w, for which the direction must have a `reuse`."""
 
-    passes = "2"
-    """Mean passes per step, in words and the schedule's numbers."""
+    ascents = "1"
+    """Mean passes per step beside the one that gives the update, in words and the schedule's numbers."""
 
-    mean_passes = 2.0
+    mean_ascents = 1.0
     """The same as a number; where the training decides, the most that it can be."""
-
-    needs_total_steps = False
-    """Whether it depends on how far the training is."""
 
     def every(self, k: int) -> "Schedule | None":
         """The same schedule with an ascent every k steps, None for one that decides in its own way."""
@@ -164,14 +169,12 @@ class Schedule(ABC):
         return "both"
 
 
-class Descent(ABC):
-    """Which gradient the base optimizer gets, where that is not simply the one of the last pass."""
+class Descent(Part, ABC):
+    """
+    Which gradient the base optimizer gets, where that is not simply the one of the last pass.
 
-    keeps = 0
-    """Copies of the trainable weights that it keeps between steps."""
-
-    keeps_clean = False
-    """Whether the clean gradient must outlive the perturbed pass, which costs one more copy of the weights."""
+    For it the clean gradient outlives the perturbed pass, which costs one more copy of the weights.
+    """
 
     @abstractmethod
     def combine(self, context: Context, state: dict[str, Any], clean: Vector, perturbed: Vector) -> Vector:
@@ -186,11 +189,14 @@ class Descent(ABC):
         return clean
 
 
-class Selection(ABC):
+class Selection(Part, ABC):
     """Which examples pay for the pass at w + eps."""
 
     share = 1.0
     """Their share of all."""
+
+    share_name = "share"
+    """The number that says so."""
 
     @abstractmethod
     def rows(self, at_w: Vector, perturbed: Vector) -> list[Tensor]:
@@ -221,20 +227,14 @@ class BatchOutput:
     forward: Callable[[dict[str, Tensor]], Tensor]
 
 
-class ExtraLoss(ABC):
+class ExtraLoss(Part, ABC):
     """What is added to the loss, for methods that make one pass, at w."""
-
-    keeps = 0
-    """Copies of the trainable weights that it keeps between steps."""
 
     needs_positions = False
     """Whether it must know which examples of the data a micro-batch holds."""
 
     forwards_alone = 0.0
     """Passes per step that go forward alone."""
-
-    def check(self, context: Context) -> None:
-        """Refuse, with a ValueError, a training that it cannot be a part of."""
 
     def before_step(self, context: Context, state: dict[str, Any]) -> None:
         """Look at the weights before a step."""
@@ -288,11 +288,15 @@ class EveryKth(Schedule):
     k: int
 
     between: ClassVar[PassesOfStep] = "clean"
-    passes: ClassVar[str] = "1 + 1/k"
+    ascents = "1/k"
 
     @property
-    def mean_passes(self) -> float:
-        return 1.0 + 1.0 / self.k
+    def mean_ascents(self) -> float:
+        return 1.0 / self.k
+
+    @property
+    def reuses(self) -> bool:
+        return self.between == "perturbed"
 
     def __post_init__(self) -> None:
         check_whole("k is the number of steps from one ascent to the next", self.k, minimum=1)

@@ -64,6 +64,8 @@ class Sharpest(Selection):
 
     gamma: float
 
+    share_name = "gamma"
+
     def __post_init__(self) -> None:
         fact = "gamma is the share of the examples in the pass at w + eps"
         check_range(fact, self.gamma, minimum=0.0, maximum=1.0, exclude_minimum=True)

@@ -7,7 +7,7 @@ It removes the very component that VASSO keeps.
 """
 
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any
 
 import torch
 
@@ -43,7 +43,7 @@ class GradientMinusAverage(Direction):
     sigma: float
     lmbda: float
 
-    keeps: ClassVar[int] = 1
+    keeps = 1
 
     def __post_init__(self) -> None:
         check_range("sigma is the share of the average that is taken away", self.sigma, minimum=0.0)

@@ -6,7 +6,7 @@ GSAM: descend on the perturbed loss, and ascend the part of the clean loss that 
 """
 
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any
 
 import torch
 
@@ -33,15 +33,13 @@ PAPER = Paper(
 @dataclass(frozen=True)
 class MinusOrthogonal(Descent):
     """
-    g_p minus alpha times the part of g that is orthogonal to g_p; on a step with one pass its gradient.
+    g_p minus alpha times the part of g that is orthogonal to g_p.
 
     Args:
         alpha: Share of the orthogonal part that is taken away, >= 0.
     """
 
     alpha: float
-
-    keeps_clean: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         check_range("alpha is the share of the orthogonal part that is taken away", self.alpha, minimum=0.0)

@@ -6,7 +6,7 @@ LookSAM: SAM every k steps; in between the part that SAM added, kept from the la
 """
 
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any
 
 import torch
 
@@ -42,8 +42,7 @@ class PlusKeptOrthogonal(Descent):
 
     alpha: float
 
-    keeps_clean: ClassVar[bool] = True
-    keeps: ClassVar[int] = 1
+    keeps = 1
 
     def __post_init__(self) -> None:
         check_range("alpha is the size of the kept part", self.alpha, minimum=0.0)

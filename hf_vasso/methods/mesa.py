@@ -6,16 +6,16 @@ MESA: no perturbation; the model is held to what the moving average of its weigh
 """
 
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from hf_vasso.methods.base import BatchOutput, Context, ExtraLoss, recall
+from hf_vasso.methods.base import BatchOutput, Context, recall
 from hf_vasso.methods.checks import check_range
 from hf_vasso.methods.method import Method
 from hf_vasso.methods.none import Never
-from hf_vasso.methods.saf import PAPER, divergence
+from hf_vasso.methods.saf import PAPER, HeldTo, divergence
 
 __all__ = ["AverageTeacher", "mesa"]
 
@@ -23,38 +23,26 @@ _IGNORED = -100  # the label of tokens that no loss counts
 
 
 @dataclass(frozen=True)
-class AverageTeacher(ExtraLoss):
+class AverageTeacher(HeldTo):
     """
     lambda times the mean divergence from the logits of averaged weights, which begin at those of the first step.
 
     Args:
         weight: lambda, >= 0.
         tau: Temperature, > 0.
-        decay: Weight of the old average, in [0, 1]; None for 1 - 1 / (steps of an epoch).
         start: Epochs before the term is added, >= 0.
+        decay: Weight of the old average, in [0, 1]; None for 1 - 1 / (steps of an epoch).
     """
 
-    weight: float
-    tau: float
     decay: float | None
-    start: float
 
-    keeps: ClassVar[int] = 1
-    forwards_alone: ClassVar[float] = 1.0
+    keeps = 1
+    forwards_alone = 1.0
 
     def __post_init__(self) -> None:
-        check_range("weight is the share of the added term", self.weight, minimum=0.0)
-        check_range("tau is a temperature", self.tau, minimum=0.0, exclude_minimum=True)
-        check_range("start is a number of epochs", self.start, minimum=0.0)
+        super().__post_init__()
         if self.decay is not None:
             check_range("decay weighs the old average", self.decay, minimum=0.0, maximum=1.0)
-
-    def check(self, context: Context) -> None:
-        if 0 < context.total_steps <= self.start * context.steps_per_epoch:
-            raise ValueError(
-                f"mesa adds its term after {self.start:g} epochs of {context.steps_per_epoch} steps, and this "
-                f"training has {context.total_steps} steps: train longer, or give a smaller start"
-            )
 
     def before_step(self, context: Context, state: dict[str, Any]) -> None:
         average = recall(state, context.names, start=[weights.detach() for weights in context.parameters])
@@ -65,7 +53,7 @@ class AverageTeacher(ExtraLoss):
         logits, labels = output.logits, output.labels
         if logits.dim() < 2 or logits.shape[-1] < 2:
             raise ValueError(f"mesa needs logits of classes, got {tuple(logits.shape)}: a regression has none")
-        if self.weight == 0.0 or context.step < self.start * context.steps_per_epoch:
+        if not self.counts(context):
             return logits.new_zeros(())
         teacher = output.forward({name: state[name] for name in context.names})
         distances = divergence(teacher, logits, self.tau)
@@ -96,4 +84,4 @@ def mesa(weight: float = 0.8, tau: float = 5.0, decay: float | None = None, star
         decay: Weight of the old average, in [0, 1]; None for 1 - 1 / (steps of an epoch).
         start: Epochs before the term is added, >= 0.
     """
-    return Method(schedule=Never(), rho=0.0, extra_loss=AverageTeacher(weight, tau, decay, start), paper=PAPER)
+    return Method(schedule=Never(), rho=0.0, extra_loss=AverageTeacher(weight, tau, start, decay), paper=PAPER)

@@ -11,6 +11,7 @@ from hf_vasso.methods.base import (
     EveryStep,
     ExtraLoss,
     Geometry,
+    Part,
     Schedule,
     Selection,
     overrides,
@@ -18,6 +19,15 @@ from hf_vasso.methods.base import (
 from hf_vasso.methods.checks import check_range
 
 __all__ = ["Method", "Paper"]
+
+_KINDS: dict[str, type[Part]] = {
+    "direction": Direction,
+    "geometry": Geometry,
+    "schedule": Schedule,
+    "descent": Descent,
+    "selection": Selection,
+    "extra_loss": ExtraLoss,
+}
 
 
 @dataclass(frozen=True)
@@ -32,7 +42,7 @@ class Paper:
 @dataclass(frozen=True)
 class Method:
     """
-    A sharpness-aware method: an answer to each of the four questions.
+    A sharpness-aware method: an answer to each question.
 
     Args:
         direction: Which vector the adversary follows.
@@ -71,18 +81,10 @@ class Method:
 
     def __post_init__(self) -> None:
         check_range("rho is the radius of the perturbation", self.rho, minimum=0.0)
-        kinds = {
-            "direction": Direction,
-            "geometry": Geometry,
-            "schedule": Schedule,
-            "descent": Descent,
-            "selection": Selection,
-            "extra_loss": ExtraLoss,
-        }
         for question, part in self.parts.items():
-            if not isinstance(part, kinds[question]):
+            if not isinstance(part, _KINDS[question]):
                 raise ValueError(
-                    f"{question} must be a {kinds[question].__name__} with its numbers, such as "
+                    f"{question} must be a {_KINDS[question].__name__} with its numbers, such as "
                     f"MovingAverage(theta=0.4) for a direction, got {part!r}"
                 )
         if self.rho_min is not None:
@@ -99,9 +101,8 @@ class Method:
     @property
     def parts(self) -> dict[str, Any]:
         """The parts by the question that each answers."""
-        names = ("direction", "geometry", "schedule", "descent", "selection", "extra_loss")
-        parts = {name: getattr(self, name) for name in names}
-        return {name: part for name, part in parts.items() if part is not None}
+        parts = {question: getattr(self, question) for question in _KINDS}
+        return {question: part for question, part in parts.items() if part is not None}
 
     @property
     def numbers(self) -> dict[str, float]:
@@ -120,30 +121,32 @@ class Method:
     @property
     def passes(self) -> str:
         """Mean passes per step, each forward and backward over all examples, in words and `numbers`."""
-        if self.ascent_fraction == 1.0 and self.selection is None:
-            return self.schedule.passes
-        ascents = self.schedule.passes.removeprefix("1 + ") if self.schedule.passes != "2" else "1"
-        share = "ascent_fraction" if self.selection is None else "gamma"
-        return f"1 + {ascents} * {share}".replace(" 1 *", "")
+        if self.schedule.ascents == "0":
+            return "1"
+        factors = [] if self.schedule.ascents == "1" else [self.schedule.ascents]
+        if self.ascent_fraction < 1.0:
+            factors.append("ascent_fraction")
+        if self.selection is not None:
+            factors.append(self.selection.share_name)
+        return "1 + " + " * ".join(factors) if factors else "2"
 
     @property
     def mean_passes(self) -> float:
         """The same as a number; where the training decides, the most that it can be."""
         share = self.ascent_fraction if self.selection is None else self.selection.share
-        return 1.0 + (self.schedule.mean_passes - 1.0) * share
+        return 1.0 + self.schedule.mean_ascents * share
 
     @property
     def mean_forward_passes(self) -> float:
         """The same with the passes that go forward alone, which rank examples or ask a teacher."""
-        alone = 0.0 if self.selection is None else self.schedule.mean_passes - 1.0
+        alone = 0.0 if self.selection is None else self.schedule.mean_ascents
         return self.mean_passes + alone + (self.extra_loss.forwards_alone if self.extra_loss is not None else 0.0)
 
     @property
     def extra_copies(self) -> int:
         """Copies of the trainable weights beside those of the base optimizer, at the most that lasts."""
-        descent = self.descent
-        kept = self.direction.keeps + (descent.keeps + descent.keeps_clean if descent is not None else 0)
-        kept += self.extra_loss.keeps if self.extra_loss is not None else 0
+        kept = sum(part.keeps for part in self.parts.values())
+        kept += self.descent is not None  # the gradient at w
         return kept + self.schedule.perturbs  # the weights that are put back
 
     def _refuse_what_makes_no_sense(self) -> None:
@@ -153,7 +156,7 @@ class Method:
                 f"{schedule} perturbs along an adversary of before, and {direction} keeps none: take a direction that "
                 "remembers, such as MovingAverage"
             )
-        if self.descent is not None and self.schedule.mean_passes == 1.0:
+        if self.descent is not None and self.schedule.mean_ascents == 0.0:
             raise ValueError(
                 f"{descent} combines the gradients of two passes, and {schedule} makes one: leave one out"
             )
@@ -166,17 +169,15 @@ class Method:
             chooses = f"{type(self.selection).__name__} compares the losses of all examples at w and at w + eps, and"
             if self.schedule.reuses or not self.schedule.perturbs:
                 raise ValueError(f"{chooses} {schedule} does not make both passes: take another schedule")
-            if self.descent is not None and self.descent.keeps_clean:
+            if self.descent is not None:
                 raise ValueError(f"{chooses} {descent} would mix gradients of different examples: leave one out")
             if self.ascent_fraction < 1.0:
                 raise ValueError(f"{chooses} ascent_fraction={self.ascent_fraction:g} leaves some out: leave one out")
         if self.ascent_fraction < 1.0:
             share = f"ascent_fraction={self.ascent_fraction:g} makes the pass at w with a share of the examples, and"
-            if self.descent is not None and self.descent.keeps_clean:
+            if self.descent is not None:
                 raise ValueError(f"{share} {descent} needs the gradient at w of all of them: leave one of the two out")
             if overrides(self.schedule, Schedule, "after"):
                 raise ValueError(f"{share} {schedule} needs the norm over all of them: leave one of the two out")
-            if not self.schedule.perturbs:
-                raise ValueError(f"{share} {schedule} makes no other pass: leave ascent_fraction out")
-            if self.schedule.mean_passes == 1.0:
-                raise ValueError(f"{share} {schedule} makes no pass there: leave ascent_fraction out")
+            if self.schedule.mean_ascents == 0.0:
+                raise ValueError(f"{share} {schedule} makes a single pass: leave ascent_fraction out")

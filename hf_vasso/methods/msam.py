@@ -6,7 +6,7 @@ Momentum-SAM: the adversary goes against the momentum of the base optimizer, whi
 """
 
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any
 
 import torch
 
@@ -33,7 +33,7 @@ _BUFFERS = ("exp_avg", "momentum_buffer")  # of Adam and its kin, and of SGD and
 class AgainstMomentum(Direction):
     """-v, the momentum that the base optimizer keeps; on the first step, when it keeps none, nothing."""
 
-    remembers: ClassVar[bool] = False
+    remembers = False
 
     def update(self, context: Context, state: dict[str, Any], gradient: Vector) -> Vector:
         against = self.reuse(context, state)
@@ -65,9 +65,9 @@ def _refuse_without_momentum(optimizer: torch.optim.Optimizer) -> None:
 class OnlyPerturbed(Schedule):
     """One pass, at w + eps, at every step."""
 
-    reuses: ClassVar[bool] = True
-    passes: ClassVar[str] = "1"
-    mean_passes: ClassVar[float] = 1.0
+    reuses = True
+    ascents = "0"
+    mean_ascents = 0.0
 
     def before(self, context: Context, state: dict[str, Any]) -> PassesOfStep:
         return "perturbed"

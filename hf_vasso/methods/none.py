@@ -14,8 +14,8 @@ class Never(Schedule):
     """One pass, at w, at every step."""
 
     perturbs = False
-    passes = "1"
-    mean_passes = 1.0
+    ascents = "0"
+    mean_ascents = 0.0
 
     def before(self, context: Context, state: dict[str, Any]) -> PassesOfStep:
         return "clean"

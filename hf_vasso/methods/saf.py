@@ -6,7 +6,7 @@ SAF: no perturbation; the model is held to what it said of the same example some
 """
 
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -17,7 +17,7 @@ from hf_vasso.methods.checks import check_range, check_whole
 from hf_vasso.methods.method import Method, Paper
 from hf_vasso.methods.none import Never
 
-__all__ = ["PAPER", "PastLogits", "divergence", "saf"]
+__all__ = ["PAPER", "HeldTo", "PastLogits", "divergence", "saf"]
 
 PAPER = Paper(
     title="Sharpness-Aware Training for Free",
@@ -54,7 +54,41 @@ def _widen(logits: Tensor) -> Tensor:
 
 
 @dataclass(frozen=True)
-class PastLogits(ExtraLoss):
+class HeldTo(ExtraLoss):
+    """
+    lambda times the mean divergence from other logits of the same examples, once some epochs are over.
+
+    Args:
+        weight: lambda, >= 0.
+        tau: Temperature, > 0.
+        start: Epochs before the term is added, >= 0.
+    """
+
+    weight: float
+    tau: float
+    start: float
+
+    def __post_init__(self) -> None:
+        check_range("weight is the share of the added term", self.weight, minimum=0.0)
+        check_range("tau is a temperature", self.tau, minimum=0.0, exclude_minimum=True)
+        check_range("start is a number of epochs", self.start, minimum=0.0)
+
+    def check(self, context: Context) -> None:
+        if context.steps_per_epoch < 1:
+            raise ValueError(f"start counts epochs, got steps_per_epoch={context.steps_per_epoch}: give it")
+        if 0 < context.total_steps <= self.start * context.steps_per_epoch:
+            raise ValueError(
+                f"the added term begins after {self.start:g} epochs of {context.steps_per_epoch} steps, and this "
+                f"training has {context.total_steps} steps: train longer, or give a smaller start"
+            )
+
+    def counts(self, context: Context) -> bool:
+        """Whether the term is added at this step."""
+        return self.weight > 0.0 and context.step >= self.start * context.steps_per_epoch
+
+
+@dataclass(frozen=True)
+class PastLogits(HeldTo):
     """
     lambda times the mean divergence from the logits of `lag` epochs before; those not known yet count as 0.
 
@@ -65,25 +99,15 @@ class PastLogits(ExtraLoss):
         lag: Age of the logits in epochs, >= 1.
     """
 
-    weight: float
-    tau: float
     start: int
     lag: int
 
-    needs_positions: ClassVar[bool] = True
+    needs_positions = True
 
     def __post_init__(self) -> None:
-        check_range("weight is the share of the added term", self.weight, minimum=0.0)
-        check_range("tau is a temperature", self.tau, minimum=0.0, exclude_minimum=True)
+        super().__post_init__()
         check_whole("lag is the age of the logits in epochs", self.lag, minimum=1)
         check_whole(f"start is the epoch from which logits of lag {self.lag} count", self.start, minimum=self.lag)
-
-    def check(self, context: Context) -> None:
-        if 0 < context.total_steps <= self.start * context.steps_per_epoch:
-            raise ValueError(
-                f"saf adds its term after {self.start} epochs of {context.steps_per_epoch} steps, and this training "
-                f"has {context.total_steps} steps: train longer, or give a smaller start"
-            )
 
     def loss(self, context: Context, state: dict[str, Any], output: BatchOutput) -> Tensor:
         logits, positions = output.logits, output.positions
@@ -92,10 +116,10 @@ class PastLogits(ExtraLoss):
                 f"saf needs logits of classes, (examples, classes), got {tuple(logits.shape)}: take mesa for tokens, "
                 "and another method for a regression"
             )
-        epoch = context.step // context.steps_per_epoch
         past = state.get("logits")
-        if past is None or positions is None or epoch < self.start or self.weight == 0.0:
+        if past is None or positions is None or not self.counts(context):
             return logits.new_zeros(())
+        epoch = context.step // context.steps_per_epoch
         past = past.to(logits.device)[(epoch - self.lag) % (self.lag + 1), positions]
         known = past.isfinite().all(-1)
         distances = divergence(past.where(known[:, None], 0.0), logits, self.tau)

@@ -5,7 +5,7 @@ SAGM: a smaller loss at w and at w + eps, and the two gradients made to agree.
 """
 
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -49,9 +49,7 @@ class ShiftedBall(Geometry):
 
 @dataclass(frozen=True)
 class MeanOfBoth(Descent):
-    """(g + g_p) / 2; on a step with one pass its gradient."""
-
-    keeps_clean: ClassVar[bool] = True
+    """(g + g_p) / 2."""
 
     def combine(self, context: Context, state: dict[str, Any], clean: Vector, perturbed: Vector) -> Vector:
         torch._foreach_lerp_(perturbed, clean, 0.5)

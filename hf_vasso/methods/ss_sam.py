@@ -41,11 +41,15 @@ class AtRandom(Schedule):
     p: float
 
     between: ClassVar[PassesOfStep] = "clean"
-    passes: ClassVar[str] = "1 + p"
+    ascents = "p"
 
     @property
-    def mean_passes(self) -> float:
-        return 1.0 + self.p
+    def mean_ascents(self) -> float:
+        return self.p
+
+    @property
+    def reuses(self) -> bool:
+        return self.between == "perturbed"
 
     def __post_init__(self) -> None:
         check_range("p is the probability of an ascent", self.p, minimum=0.0, maximum=1.0)

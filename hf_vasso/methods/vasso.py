@@ -6,7 +6,7 @@ adversary over-friendly.
 """
 
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any
 
 import torch
 
@@ -40,7 +40,7 @@ class MovingAverage(Direction):
 
     theta: float
 
-    keeps: ClassVar[int] = 1
+    keeps = 1
 
     def __post_init__(self) -> None:
         check_range("theta weighs the new gradient", self.theta, minimum=0.0, maximum=1.0, exclude_minimum=True)

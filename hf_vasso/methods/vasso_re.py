@@ -24,7 +24,6 @@ class ReuseBetween(EveryKth):
     """Both passes every k steps, the first one included; in between only the one at w + eps."""
 
     between: ClassVar[PassesOfStep] = "perturbed"
-    reuses: ClassVar[bool] = True
 
 
 @dataclass(frozen=True)
@@ -32,7 +31,6 @@ class ReuseAtRandom(AtRandom):
     """Both passes with probability p and at the first step; else only the one at w + eps."""
 
     between: ClassVar[PassesOfStep] = "perturbed"
-    reuses: ClassVar[bool] = True
 
     def before(self, context: Context, state: dict[str, Any]) -> PassesOfStep:
         passes = super().before(context, state)
@@ -48,8 +46,8 @@ def vasso_re(rho: float = 0.05, theta: float = 0.4, k: int | None = None, p: flo
 
     Follows lk-eg/Computationally-Efficient-SAM at abb2f2b. It stores eps; we keep the average and scale it anew, which
     is the same on a ball with a constant rho. The criterion is evaluated once per step. Theirs also ascends at the
-    second step. Its logs on CIFAR-100
-    (WRN-28-10, n = 4) have 84.2 % for k = 2 at 1.47 times the time of SGD, where VASSO has 84.7 % and SGD 81.8 %.
+    second step. Its logs on CIFAR-100 (WRN-28-10, n = 4) have 84.2 % for k = 2 at 1.47 times the time of SGD, where
+    VASSO has 84.7 % and SGD 81.8 %.
 
     When not to use it: with a large k, as the adversary is then that of a place left behind.
 

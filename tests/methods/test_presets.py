@@ -133,12 +133,12 @@ def test_every_number_of_a_preset_changes_the_method(name):
         (
             "msam",
             {"ascent_fraction": 0.5},
-            SHARE + "OnlyPerturbed makes no pass there: leave ascent_fraction out",
+            SHARE + "OnlyPerturbed makes a single pass: leave ascent_fraction out",
         ),
         (
             "none",
             {"ascent_fraction": 0.5},
-            SHARE + "Never makes no other pass: leave ascent_fraction out",
+            SHARE + "Never makes a single pass: leave ascent_fraction out",
         ),
         (
             "saf",

@@ -122,12 +122,12 @@ class Stream(torch.utils.data.IterableDataset):
         (
             sentences(32),
             {"num_train_epochs": 1},
-            "saf adds its term after 1 epochs of 4 steps, and this training",
+            "the added term begins after 1 epochs of 4 steps, and this training",
         ),
         (
             sentences(32),
             {"max_steps": 4},
-            "saf adds its term after 1 epochs of 4 steps, and this training",
+            "the added term begins after 1 epochs of 4 steps, and this training",
         ),
     ],
 )
@@ -163,5 +163,5 @@ def test_a_plain_loop_is_refused():
 
     with pytest.raises(ValueError, match="saf needs passes that can do more, and Passes has no backward_with_extra"):
         step.step([None], Passes())
-    with pytest.raises(ValueError, match="mesa needs steps_per_epoch, got 0"):
+    with pytest.raises(ValueError, match="got steps_per_epoch=0"):
         SharpnessAwareStep(get_method("mesa"), model.named_parameters(), optimizer, total_steps=9)
