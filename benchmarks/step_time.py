@@ -53,7 +53,9 @@ def build_step(contestant: str, arguments: argparse.Namespace, batch: dict[str, 
     trainer.state.max_steps = total
     trainer.callback_handler.train_dataloader = [batch]  # an epoch is a step: SAF and MESA are at work from the second
     trainer.train_dataset = range(arguments.batch_size)
-    own = {**batch, POSITIONS: torch.arange(arguments.batch_size)} if contestant == "saf" else batch
+    extra_loss = trainer.method.extra_loss if contestant != FLOOR else None
+    needs_positions = extra_loss is not None and extra_loss.needs_positions
+    own = {**batch, POSITIONS: torch.arange(arguments.batch_size)} if needs_positions else batch
     model, optimizer = trainer.accelerator.prepare(trainer.model, trainer.optimizer)
     trainer.optimizer = optimizer
     trainer.current_gradient_accumulation_steps = 1

@@ -58,7 +58,7 @@ class PassesOverChoices(PassesOverShares, Protocol):
         """`backward`, with the loss of each example, (examples,), beside the micro-batch's share of the loss."""
         ...
 
-    def example_losses(self, batch: Any) -> Tensor:
+    def losses_without_gradients(self, batch: Any) -> Tensor:
         """The loss of each example, (examples,), from a forward pass without gradients."""
         ...
 

@@ -116,7 +116,7 @@ class Sweeps:
         over_choices = cast(PassesOverChoices, passes)
         running = RandomState.capture()
         ranked.random_state.restore()
-        losses = [over_choices.example_losses(batch) for batch in batches]
+        losses = [over_choices.losses_without_gradients(batch) for batch in batches]
         running.restore()
         self.forward_alone += len(batches)
         with torch.no_grad():
@@ -135,7 +135,7 @@ class Sweeps:
                 self.forward_alone += 1
                 return output.forward(weights)
 
-            seen.append(replace(output, logits=output.logits.detach(), labels=None))
+            seen.append(replace(output, logits=output.logits.detach()))
             return extra_loss(replace(output, forward=forward))
 
         def backward(batch: Any, sync: bool) -> Tensor:

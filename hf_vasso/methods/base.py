@@ -85,6 +85,10 @@ class Context:
     dot: Callable[[Vector, Vector], Tensor]
     kept_by_optimizer: Callable[[Sequence[str]], list[Tensor | None]]
 
+    def projection(self, vector: Vector, onto: Vector) -> Tensor:
+        """The number times which `onto` is the part of `vector` along it, as a tensor without dimensions."""
+        return self.dot(vector, onto) / (self.norm(onto).square() + NORM_FLOOR**2)
+
     @property
     def learning_rate(self) -> float:
         """The learning rate of the first parameter group."""
@@ -216,13 +220,14 @@ class BatchOutput:
 
     Args:
         logits: (examples, ..., classes), with their graph.
-        labels: What they were compared with, if anything.
+        counted: (examples, ...): which of the logits the loss counts, where those of some tokens are left out; else
+            None.
         positions: (examples,): which ones of the data these are; None unless asked for.
         forward: From weights by parameter name to the logits of the same inputs, without dropout and without a graph.
     """
 
     logits: Tensor
-    labels: Tensor | None
+    counted: Tensor | None
     positions: Tensor | None
     forward: Callable[[dict[str, Tensor]], Tensor]
 

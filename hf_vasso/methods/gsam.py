@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from hf_vasso.methods.base import NORM_FLOOR, Context, Descent, Vector
+from hf_vasso.methods.base import Context, Descent, Vector
 from hf_vasso.methods.checks import check_range
 from hf_vasso.methods.method import Method, Paper
 
@@ -45,7 +45,7 @@ class MinusOrthogonal(Descent):
         check_range("alpha is the share of the orthogonal part that is taken away", self.alpha, minimum=0.0)
 
     def combine(self, context: Context, state: dict[str, Any], clean: Vector, perturbed: Vector) -> Vector:
-        along = context.dot(clean, perturbed) / (context.norm(perturbed).square() + NORM_FLOOR**2)
+        along = context.projection(clean, onto=perturbed)
         torch._foreach_mul_(perturbed, 1.0 + self.alpha * along)
         torch._foreach_add_(perturbed, clean, alpha=-self.alpha)
         return list(perturbed)

@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from hf_vasso.methods.base import NORM_FLOOR, Context, Descent, EveryKth, Vector
+from hf_vasso.methods.base import Context, Descent, EveryKth, Vector
 from hf_vasso.methods.checks import check_range
 from hf_vasso.methods.method import Method, Paper
 
@@ -48,7 +48,7 @@ class PlusKeptOrthogonal(Descent):
         check_range("alpha is the size of the kept part", self.alpha, minimum=0.0)
 
     def combine(self, context: Context, state: dict[str, Any], clean: Vector, perturbed: Vector) -> Vector:
-        along = context.dot(perturbed, clean) / (context.norm(clean).square() + NORM_FLOOR**2)
+        along = context.projection(perturbed, onto=clean)
         if torch.isfinite(along):  # the host waits here, once per ascent: what is not finite must not be kept
             torch._foreach_mul_(clean, -along)
             torch._foreach_add_(clean, perturbed)

@@ -19,8 +19,6 @@ from hf_vasso.methods.saf import PAPER, HeldTo, divergence
 
 __all__ = ["AverageTeacher", "mesa"]
 
-_IGNORED = -100  # the label of tokens that no loss counts
-
 
 @dataclass(frozen=True)
 class AverageTeacher(HeldTo):
@@ -50,16 +48,15 @@ class AverageTeacher(HeldTo):
         torch._foreach_lerp_(average, context.parameters, 1.0 - decay)
 
     def loss(self, context: Context, state: dict[str, Any], output: BatchOutput) -> Tensor:
-        logits, labels = output.logits, output.labels
+        logits, counted = output.logits, output.counted
         if logits.dim() < 2 or logits.shape[-1] < 2:
             raise ValueError(f"mesa needs logits of classes, got {tuple(logits.shape)}: a regression has none")
         if not self.counts(context):
             return logits.new_zeros(())
         teacher = output.forward({name: state[name] for name in context.names})
         distances = divergence(teacher, logits, self.tau)
-        if labels is None or labels.shape != distances.shape or labels.dim() < 2:
+        if counted is None:
             return self.weight * distances.mean()
-        counted = labels.ne(_IGNORED)
         return self.weight * distances.where(counted, 0.0).sum() / counted.sum().clamp(min=1)
 
 

@@ -8,14 +8,11 @@ from itertools import pairwise, product
 from typing import Any
 
 from hf_vasso.methods import METHODS
-from hf_vasso.training.arguments import VassoTrainingArguments
+from hf_vasso.training.arguments import PERTURBATION_OPTIONS, VassoTrainingArguments
 
 __all__ = ["at_edge", "combinations", "count_trials", "filled", "method_grids"]
 
 Grid = dict[str, list[Any]]
-
-# Flags that say something about a perturbation, and are refused for a method without one.
-_OF_PERTURBATIONS = {"ascent_every", "ascent_fraction", "no_perturb", "rho_scheduler_type", "rho_warmup_steps"}
 
 
 def method_grids(stages: Iterable[Mapping[str, list[Any]]], methods: Mapping[str, str]) -> dict[str, list[Grid]]:
@@ -111,7 +108,7 @@ def _without_unused(stages: Iterable[Mapping[str, list[Any]]], method: str) -> l
     numbers = {name for other in METHODS.values() for name in inspect.signature(other).parameters}
     unused = numbers - inspect.signature(preset).parameters.keys()
     if not preset().schedule.perturbs:
-        unused |= _OF_PERTURBATIONS
+        unused |= set(PERTURBATION_OPTIONS)
     grids = [{flag: values for flag, values in stage.items() if flag not in unused} for stage in stages]
     return [grid for grid in grids if grid]
 

@@ -230,7 +230,7 @@ def parse_glue_arguments(arguments: Sequence[str]) -> tuple[GlueArguments, Vasso
 
 
 @cache
-def _glue_parser() -> "_Parser":
+def _glue_parser() -> _Parser:
     """Made once, as a suite parses the flags of hundreds of runs."""
     return _Parser(
         [GlueArguments, VassoTrainingArguments],  # pyright: ignore[reportArgumentType]

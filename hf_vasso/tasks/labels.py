@@ -8,7 +8,7 @@ from transformers import EvalPrediction, PretrainedConfig
 from hf_vasso.tasks.glue import Task
 from hf_vasso.tasks.metrics import compute_metrics, logits_of, predicted_labels
 
-__all__ = ["knows_labels", "label_order", "ordered_metrics", "ordered_predictions"]
+__all__ = ["knows_labels", "label_order", "ordered_metrics", "ordered_predictions", "task_labels"]
 
 
 def knows_labels(config: PretrainedConfig, task: Task) -> bool:
@@ -31,6 +31,20 @@ def label_order(config: PretrainedConfig, task: Task) -> list[int]:
     return [numbers[name] for name in task.label_names] if knows_labels(config, task) else list(range(task.num_labels))
 
 
+def task_labels(labels: np.ndarray | Sequence[int], order: Sequence[int]) -> np.ndarray:
+    """
+    The task's numbers of labels that are numbered as a model does.
+
+    Args:
+        labels: (num_examples,)
+        order: The model's number for each of the task's labels.
+
+    Returns:
+        (num_examples,)
+    """
+    return np.argsort(order)[labels]
+
+
 def ordered_predictions(task: Task, outputs: np.ndarray | tuple[np.ndarray, ...], order: Sequence[int]) -> np.ndarray:
     """
     Turn a model's outputs into the task's labels.
@@ -44,7 +58,7 @@ def ordered_predictions(task: Task, outputs: np.ndarray | tuple[np.ndarray, ...]
         (num_examples,): the task's class numbers, or floats for regression.
     """
     labels = predicted_labels(task, outputs)
-    return labels if task.is_regression else np.argsort(order)[labels]
+    return labels if task.is_regression else task_labels(labels, order)
 
 
 def ordered_metrics(task: Task, order: Sequence[int]) -> Callable[[EvalPrediction], dict[str, float]]:
@@ -64,7 +78,7 @@ def ordered_metrics(task: Task, order: Sequence[int]) -> Callable[[EvalPredictio
 
     def compute_in_order(prediction: EvalPrediction) -> dict[str, float]:
         logits = logits_of(prediction.predictions)
-        return compute(EvalPrediction(logits[:, order], np.argsort(order)[prediction.label_ids]))
+        return compute(EvalPrediction(logits[:, order], task_labels(np.asarray(prediction.label_ids), order)))
 
     return compute_in_order
 

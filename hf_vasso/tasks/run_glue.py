@@ -4,7 +4,6 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
-import numpy as np
 import torch
 from datasets import disable_progress_bars
 from transformers import (
@@ -29,7 +28,7 @@ from hf_vasso.tasks.errors import user_errors
 from hf_vasso.tasks.examples import select_examples, splits_to_load, validation_splits
 from hf_vasso.tasks.glue import Task, get_task
 from hf_vasso.tasks.interruption import stop_on_signal
-from hf_vasso.tasks.labels import label_order, ordered_metrics, ordered_predictions
+from hf_vasso.tasks.labels import label_order, ordered_metrics, ordered_predictions, task_labels
 from hf_vasso.tasks.metrics import majority_scores, metric_direction, recorded_metrics
 from hf_vasso.tasks.model import hub_options, load_model, load_tokenizer
 from hf_vasso.tasks.model_card import GlueTrainer
@@ -257,7 +256,7 @@ def _evaluate(run: _Run, folder: RunFolder) -> dict[str, Any]:
         results |= {name + suffix: value for name, value in scores.items()}
         metrics |= {name + suffix: value for name, value in recorded_metrics(run.task, scores).items()}
         if not run.task.is_regression:
-            labels = np.argsort(run.order)[run.splits[split]["label"]].tolist()
+            labels = task_labels(run.splits[split]["label"], run.order).tolist()
             majority |= {name + suffix: value for name, value in majority_scores(run.task, labels).items()}
     run.trainer.save_metrics("eval", results)
     return {

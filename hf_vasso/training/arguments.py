@@ -10,7 +10,10 @@ from hf_vasso.engine.parameters import compile_pattern
 from hf_vasso.engine.rho import RHO_SCHEDULERS, RhoSchedule
 from hf_vasso.methods import METHODS, Method, get_method
 
-__all__ = ["SharpnessArguments", "VassoSeq2SeqTrainingArguments", "VassoTrainingArguments"]
+__all__ = ["PERTURBATION_OPTIONS", "SharpnessArguments", "VassoSeq2SeqTrainingArguments", "VassoTrainingArguments"]
+
+PERTURBATION_OPTIONS = ("ascent_every", "ascent_fraction", "rho_warmup_steps", "rho_scheduler_type", "no_perturb")
+"""What is refused for a method without a perturbation."""
 
 
 @dataclass
@@ -116,7 +119,7 @@ class SharpnessArguments:
         return method
 
     def _refuse_unused_options(self) -> None:
-        for name in ("rho_warmup_steps", "rho_scheduler_type", "no_perturb"):
+        for name in PERTURBATION_OPTIONS:
             if getattr(self, name):
                 raise ValueError(
                     f"method {self.method!r} perturbs nothing and does not use {name}, got {getattr(self, name)!r}: "

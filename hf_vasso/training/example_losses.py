@@ -1,19 +1,17 @@
-"""What a method may want to know of a micro-batch beside its loss, and what it may add to that."""
+"""Which examples and tokens the heads of Transformers count, and how much each of them loses."""
 
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from typing import Any
 
 import torch
 from torch import Tensor
-from torch.func import functional_call
 from torch.nn import functional
 from transformers import Trainer
 from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
 
-from hf_vasso.training.loss_scale import IGNORE_INDEX, instance_attributes
+from hf_vasso.training.loss_scale import IGNORE_INDEX
 
-__all__ = ["added_loss", "example_losses", "logits_with", "observed_losses"]
+__all__ = ["counted_tokens", "example_losses"]
 
 
 @torch.no_grad()
@@ -50,7 +48,7 @@ def example_losses(trainer: Trainer, inputs: Mapping[str, Any], outputs: Any) ->
             f"no loss of each example is known for logits of shape {tuple(logits.shape)} and labels of shape "
             f"{tuple(labels.shape)}: override example_losses in the trainer"
         )
-    if labels.dim() == 2 and type(_whole_model(trainer)).__name__ in MODEL_FOR_CAUSAL_LM_MAPPING_NAMES.values():
+    if labels.dim() == 2 and _predicts_the_next_token(trainer):
         logits, labels = logits[:, :-1], labels[:, 1:]
     smoothing = trainer.args.label_smoothing_factor
     losses = functional.cross_entropy(
@@ -60,68 +58,27 @@ def example_losses(trainer: Trainer, inputs: Mapping[str, Any], outputs: Any) ->
     return losses if labels.dim() == 1 else losses.sum(1) / counts.sum(1).clamp(min=1)
 
 
-@contextmanager
-def added_loss(trainer: Any, extra_loss: Callable[[Mapping[str, Any], Any], Tensor | float]) -> Iterator[None]:
+def counted_tokens(trainer: Trainer, inputs: Mapping[str, Any], logits: Tensor) -> Tensor | None:
     """
-    Let `compute_loss` add something to its loss.
+    The tokens that the loss of a head of Transformers counts.
 
     Args:
-        trainer: Its `compute_loss` is shadowed, that of a subclass too.
-        extra_loss: From what the model got, labels included, and what it gave to what is added.
-    """
-    plain = trainer.compute_loss
-
-    def compute_loss(model: Any, inputs: dict[str, Any], return_outputs: bool = False, **kwargs: Any) -> Any:
-        given = dict(inputs)  # a label smoother takes the labels out
-        loss, outputs = plain(model, inputs, return_outputs=True, **kwargs)
-        loss = loss + extra_loss(given, outputs)
-        return (loss, outputs) if return_outputs else loss
-
-    with instance_attributes(trainer, compute_loss=compute_loss):
-        yield
-
-
-def logits_with(trainer: Trainer, inputs: Mapping[str, Any], weights: Mapping[str, Tensor]) -> Tensor:
-    """
-    What the model says with other weights, without dropout.
-
-    Args:
-        trainer: Its model is used, and left in the mode in which it is.
-        inputs: What the model got. Some make their decoder's inputs of the labels.
-        weights: By parameter name; others are the model's own, and so are the buffers.
+        trainer: Its model says whether a token is compared with the label of the next one.
+        inputs: What the model got, labels included.
+        logits: What it gave.
 
     Returns:
-        The logits, without a graph.
+        (examples, tokens): which of the logits are compared with a label; None where labels are not those of tokens.
     """
-    model: Any = trainer.accelerator.unwrap_model(trainer.model, keep_torch_compile=False)
-    was_training = model.training
-    model.eval()
-    try:
-        with torch.no_grad(), trainer.accelerator.autocast():
-            return functional_call(model, dict(weights), (), dict(inputs))["logits"]
-    finally:
-        model.train(was_training)
+    labels = inputs.get("labels")
+    if labels is None or labels.dim() < 2 or labels.shape != logits.shape[:-1]:
+        return None
+    counted = labels.ne(IGNORE_INDEX)
+    return functional.pad(counted[:, 1:], (0, 1), value=False) if _predicts_the_next_token(trainer) else counted
 
 
-@contextmanager
-def observed_losses(trainer: Any) -> Iterator[list[Tensor]]:
-    """
-    Put down the loss of each example of each micro-batch that `compute_loss` sees, at no price.
-
-    Args:
-        trainer: A trainer with the method `example_losses`. Its `compute_loss` is shadowed, that of a subclass too.
-
-    Yields:
-        A list that fills, (examples,) each.
-    """
-    found: list[Tensor] = []
-
-    def observe(inputs: Mapping[str, Any], outputs: Any) -> float:
-        found.append(trainer.example_losses(inputs, outputs).detach())
-        return 0.0
-
-    with added_loss(trainer, observe):
-        yield found
+def _predicts_the_next_token(trainer: Trainer) -> bool:
+    return type(_whole_model(trainer)).__name__ in MODEL_FOR_CAUSAL_LM_MAPPING_NAMES.values()
 
 
 def _whole_model(trainer: Trainer) -> Any:

@@ -18,7 +18,9 @@ import torch
 from torch import Tensor
 from transformers import Trainer
 
-__all__ = ["IGNORE_INDEX", "ItemShare", "instance_attributes", "item_shares", "own_count", "own_mean"]
+from hf_vasso.training.instance_attributes import instance_attributes
+
+__all__ = ["IGNORE_INDEX", "ItemShare", "item_shares", "own_count", "own_mean"]
 
 IGNORE_INDEX = -100  # the label that every loss of transformers leaves out
 
@@ -105,16 +107,3 @@ def _count_items(batch: Any, shifted: bool) -> Tensor:
             return (labels[..., 1:] if shifted else labels).ne(IGNORE_INDEX).sum()
         batch = batch.values()
     return torch.tensor(next((len(value) for value in batch if torch.is_tensor(value)), 1))
-
-
-@contextmanager
-def instance_attributes(target: object, **values: Any) -> Iterator[None]:
-    """Set instance attributes for a while; one that was not there before is not there after."""
-    before = {name: vars(target)[name] for name in values if name in vars(target)}
-    vars(target).update(values)
-    try:
-        yield
-    finally:
-        for name in values:
-            vars(target).pop(name, None)
-        vars(target).update(before)

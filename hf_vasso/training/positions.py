@@ -9,7 +9,7 @@ import datasets
 import torch
 from torch.utils.data import Dataset, IterableDataset
 
-from hf_vasso.training.loss_scale import instance_attributes
+from hf_vasso.training.instance_attributes import instance_attributes
 
 __all__ = ["POSITIONS", "positioned_data"]
 

@@ -6,12 +6,10 @@ passes, each micro-batch through `super().training_step`, so that autocast, labe
 gradient scaling are the Trainer's own, and callbacks never see perturbed weights.
 """
 
-import copy
 import logging
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping
 from contextlib import nullcontext
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,13 +20,12 @@ from transformers.trainer_utils import IntervalStrategy
 
 from hf_vasso.engine import SharpnessAwareStep
 from hf_vasso.methods import Method
-from hf_vasso.methods.base import BatchOutput
 from hf_vasso.training.arguments import SharpnessArguments
-from hf_vasso.training.example_losses import added_loss, example_losses, logits_with, observed_losses
-from hf_vasso.training.example_share import count_examples, take_examples
-from hf_vasso.training.loss_scale import ItemShare, item_shares, own_count, own_mean
+from hf_vasso.training.example_losses import example_losses
+from hf_vasso.training.loss_scale import item_shares, own_count
 from hf_vasso.training.model_card import add_method
-from hf_vasso.training.positions import POSITIONS, positioned_data
+from hf_vasso.training.passes import TrainerPasses
+from hf_vasso.training.positions import positioned_data
 from hf_vasso.training.refusals import refuse_unsupported
 from hf_vasso.training.sharpness_log import SharpnessLog
 from hf_vasso.training.state_file import read_state, write_state
@@ -105,7 +102,7 @@ class SharpnessAwareMixin(_Base):
             return torch.zeros((), device=self.args.device)
         held, self._held_inputs = self._held_inputs, []
         engine = self._current_engine()
-        passes = _TrainerPasses(self, model, super().training_step)
+        passes = TrainerPasses(self, model, super().training_step)
         try:
             batches = list(zip(held, item_shares(self, held), strict=True))
             result = engine.step(batches, passes, measure=self._is_logging_step())
@@ -220,75 +217,6 @@ class SharpnessAwareMixin(_Base):
             return step % max(self.state.logging_steps, 1) == 0
         ends_epoch = self.accelerator.gradient_state.end_of_dataloader or step == self.state.max_steps
         return self.args.logging_strategy == IntervalStrategy.EPOCH and ends_epoch
-
-
-class _TrainerPasses:
-    """The engine's passes through the Trainer's own `training_step`."""
-
-    def __init__(self, trainer: Trainer, model: nn.Module, training_step: Callable[..., Tensor]) -> None:
-        self._trainer = trainer
-        self._model = model
-        self._training_step = training_step
-
-    def backward(self, batch: tuple[dict[str, Any], ItemShare], sync: bool) -> Tensor:
-        inputs, share = batch
-        accelerator = self._trainer.accelerator
-        state = accelerator.gradient_state
-        state._set_sync_gradients(sync)  # read by accelerate, and by the Trainer's hooks on replicated parameters
-        sync_anyway = state.plugin_kwargs.get("sync_each_batch", False)
-        with (
-            nullcontext() if sync or sync_anyway else accelerator.no_sync(self._model),
-            own_mean(self._trainer, share),
-        ):
-            # A copy, since a subclass may take the labels out of the inputs that the second pass needs again.
-            return self._training_step(self._model, copy.copy(inputs), share.own if share.has_labels else None)
-
-    def count_examples(self, batch: tuple[dict[str, Any], ItemShare]) -> int:
-        return count_examples(batch[0])
-
-    def backward_with_losses(self, batch: tuple[dict[str, Any], ItemShare], sync: bool) -> tuple[Tensor, Tensor]:
-        with observed_losses(self._trainer) as found:
-            loss = self.backward(batch, sync)
-        return loss, found[0]
-
-    @torch.no_grad()
-    def example_losses(self, batch: tuple[dict[str, Any], ItemShare]) -> Tensor:
-        trainer: Any = self._trainer
-        inputs = trainer._prepare_inputs(copy.copy(batch[0]))
-        with trainer.compute_loss_context_manager():
-            _, outputs = trainer.compute_loss(self._model, dict(inputs), return_outputs=True)
-        return trainer.example_losses(inputs, outputs)
-
-    def backward_with_extra_loss(
-        self, batch: tuple[dict[str, Any], ItemShare], sync: bool, extra_loss: Callable[[BatchOutput], Tensor]
-    ) -> Tensor:
-        inputs, share = batch
-        inputs = dict(inputs)
-        positions = inputs.pop(POSITIONS, None)
-
-        def added(given: Mapping[str, Any], outputs: Any) -> Tensor:
-            logits = outputs["logits"]
-            where = positions if positions is None else positions.to(logits.device)
-            forward = partial(logits_with, self._trainer, given)
-            return extra_loss(BatchOutput(logits, given.get("labels"), where, forward))
-
-        with added_loss(self._trainer, added):
-            return self.backward((inputs, share), sync)
-
-    def gather(self, positions: Tensor, logits: Tensor) -> tuple[Tensor, Tensor]:
-        accelerator = self._trainer.accelerator
-        padded: Any = accelerator.pad_across_processes((positions, logits), pad_index=-1)  # ranks may have fewer
-        positions, logits = accelerator.gather(padded)  # pyright: ignore[reportAssignmentType]
-        known = positions >= 0
-        return positions[known], logits[known]
-
-    def take(
-        self, batches: Sequence[tuple[dict[str, Any], ItemShare]], rows: Sequence[Tensor]
-    ) -> list[tuple[dict[str, Any], ItemShare]]:
-        for batch in batches:
-            self.count_examples(batch)  # else rows of something else would be taken
-        taken = [take_examples(inputs, row) for (inputs, _), row in zip(batches, rows, strict=True)]
-        return list(zip(taken, item_shares(self._trainer, taken), strict=True))
 
 
 class VassoTrainer(SharpnessAwareMixin, Trainer):

@@ -39,10 +39,10 @@ class LossPasses:
         return loss.detach()
 
     def backward_with_losses(self, batch: Any, sync: bool) -> tuple[Tensor, Tensor]:
-        losses = self.example_losses(batch)
+        losses = self.losses_without_gradients(batch)
         return self.backward(batch, sync), losses
 
-    def example_losses(self, batch: Any) -> Tensor:
+    def losses_without_gradients(self, batch: Any) -> Tensor:
         with torch.no_grad():
             if not isinstance(batch, tuple):
                 return self.loss(batch)[None]

@@ -10,6 +10,7 @@ from tiny_training import EXACT, SPLIT, bert, distance, numbers, sentences, weig
 from torch.nn.functional import kl_div, log_softmax, softmax
 
 from hf_vasso import SharpnessAwareStep, get_method
+from hf_vasso.training.example_losses import counted_tokens
 
 ONE_STEP_AN_EPOCH = {"num_train_epochs": 4, "learning_rate": 0.5, "optim": "sgd", "lr_scheduler_type": "constant"}
 
@@ -150,6 +151,19 @@ def test_mesa_counts_the_tokens_that_the_loss_counts(train):
     split = train(family.model(), family.data(27), method="mesa", **SPLIT, **family.options)
     assert distance(base.weights, mesa.weights) > 1e-6
     assert distance(mesa.weights, split.weights) <= family.tolerance
+
+
+@pytest.mark.parametrize("family", FAMILIES.values(), ids=FAMILIES)
+def test_tokens_count_where_the_loss_depends_on_their_logits(build, family):
+    trainer = build(family.model(), family.data(8), method="mesa", **family.options)
+    inputs = next(iter(trainer.get_train_dataloader()))
+    outputs = trainer.model.eval()(**inputs)
+    (gradient,) = torch.autograd.grad(outputs.loss, outputs.logits)
+    counted = counted_tokens(trainer, inputs, outputs.logits)
+    if counted is None:
+        assert gradient.dim() == 2  # of examples
+    else:
+        assert torch.equal(counted, gradient.abs().sum(-1) > 0) and 0 < counted.sum() < counted.numel()
 
 
 def test_a_plain_loop_is_refused():

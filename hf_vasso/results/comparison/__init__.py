@@ -6,12 +6,13 @@ from hf_vasso.results.collection import Collection
 from hf_vasso.results.comparison.aggregates import Aggregate, TaskScore, make_aggregates, make_task_scores
 from hf_vasso.results.comparison.cells import Cell, Collapse, majority_of, make_cells, make_collapses
 from hf_vasso.results.comparison.choices import about_choices
-from hf_vasso.results.comparison.contrasts import CORRECTED_TOGETHER, HEADLINE, Contrast, make_contrasts
+from hf_vasso.results.comparison.contrasts import Contrast, make_contrasts
 from hf_vasso.results.comparison.costs import Cost, make_costs
+from hf_vasso.results.comparison.metric_words import CORRECTED_TOGETHER
 from hf_vasso.results.comparison.notes import make_notes
 from hf_vasso.results.comparison.pairs import make_pairs, planned_comparisons
 from hf_vasso.results.comparison.task_runs import TaskRuns, group_by_task
-from hf_vasso.results.comparison.words import joined_names
+from hf_vasso.results.words import joined_names
 
 __all__ = ["Aggregate", "Cell", "Collapse", "Comparison", "Contrast", "Cost", "TaskScore", "compare"]
 
@@ -66,10 +67,7 @@ def compare(collection: Collection) -> Comparison:
     """
     tasks = group_by_task(collection)
     pairs = make_pairs(tasks, collection.plans)
-    planned = {
-        kind: planned_comparisons(None if kind == HEADLINE else kind, tasks, pairs, collection.plans)
-        for kind in CORRECTED_TOGETHER
-    }
+    planned = {kind: planned_comparisons(kind, tasks, pairs, collection.plans) for kind in CORRECTED_TOGETHER}
     cells = [cell for runs in tasks for cell in make_cells(runs)]
     compared = make_contrasts(cells, pairs, planned)
     scores = make_task_scores(cells)

@@ -7,8 +7,8 @@ from statistics import fmean
 from hf_vasso.results.comparison.cells import Cell
 from hf_vasso.results.comparison.metric_words import SCORE, in_print_order, is_score
 from hf_vasso.results.comparison.pairs import Pairs
-from hf_vasso.results.comparison.words import joined_names
 from hf_vasso.results.statistics import paired_values, stratified_interval
+from hf_vasso.results.words import joined_names
 
 __all__ = ["Aggregate", "TaskScore", "make_aggregates", "make_task_scores"]
 

@@ -5,8 +5,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from hf_vasso.results.comparison.task_runs import TaskRuns
-from hf_vasso.results.comparison.words import one_or_range
 from hf_vasso.results.suite_plan import SuitePlan
+from hf_vasso.results.words import one_or_range
 
 __all__ = ["Choice", "about_choices", "choices_of"]
 

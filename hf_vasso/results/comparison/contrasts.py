@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from hf_vasso.results.comparison.cells import Cell
-from hf_vasso.results.comparison.metric_words import CALIBRATION, LOSS
+from hf_vasso.results.comparison.metric_words import CALIBRATION, CORRECTED_TOGETHER, HEADLINE, LOSS
 from hf_vasso.results.comparison.pairs import Pairs
 from hf_vasso.results.statistics import (
     LEVEL,
@@ -15,11 +15,7 @@ from hf_vasso.results.statistics import (
     sign_flip_p_value,
 )
 
-__all__ = ["CORRECTED_TOGETHER", "HEADLINE", "Contrast", "corrected_with", "make_contrasts"]
-
-HEADLINE = "headline"
-CORRECTED_TOGETHER = (HEADLINE, LOSS, CALIBRATION)
-"""The kinds of metrics that are tested, each corrected apart from the others."""
+__all__ = ["Contrast", "corrected_with", "make_contrasts"]
 
 
 @dataclass(frozen=True)

@@ -5,6 +5,8 @@ from collections.abc import Iterable, Sequence
 
 __all__ = [
     "CALIBRATION",
+    "CORRECTED_TOGETHER",
+    "HEADLINE",
     "LOSS",
     "SCORE",
     "format_difference",
@@ -18,6 +20,9 @@ __all__ = [
 ]
 
 LOSS, CALIBRATION = "loss", "expected_calibration_error"
+HEADLINE = "headline"
+CORRECTED_TOGETHER = (HEADLINE, LOSS, CALIBRATION)
+"""The kinds of metrics that are tested, each corrected apart from the others."""
 SCORE = "score"  # a task's score in an average over tasks
 
 # GLUE's, in the order in which it prints two of one task.

@@ -5,14 +5,14 @@ from collections.abc import Mapping, Sequence, Set
 
 from hf_vasso.results.comparison.aggregates import Aggregate, TaskScore
 from hf_vasso.results.comparison.cells import Cell
-from hf_vasso.results.comparison.contrasts import HEADLINE, Contrast, corrected_with
+from hf_vasso.results.comparison.contrasts import Contrast, corrected_with
 from hf_vasso.results.comparison.costs import make_costs, mean_cost
 from hf_vasso.results.comparison.environments import environment_facts
-from hf_vasso.results.comparison.metric_words import CALIBRATION, LOSS, metric_name
+from hf_vasso.results.comparison.metric_words import CALIBRATION, HEADLINE, LOSS, metric_name
 from hf_vasso.results.comparison.pairs import Pairs
 from hf_vasso.results.comparison.task_runs import TaskRuns
-from hf_vasso.results.comparison.words import all_of, counted, listed, one_or_range
 from hf_vasso.results.statistics import BOOTSTRAP, BOOTSTRAP_FROM, EXACT_LIMIT, STUDENT_T
+from hf_vasso.results.words import all_of, counted, listed, one_or_range
 
 __all__ = ["make_notes"]
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 
+from hf_vasso.results.comparison.metric_words import HEADLINE
 from hf_vasso.results.comparison.task_runs import TaskRuns
 from hf_vasso.results.method_labels import default_contrasts
 from hf_vasso.results.suite_plan import SuitePlan
@@ -29,14 +30,12 @@ def make_pairs(tasks: Iterable[TaskRuns], plans: Sequence[SuitePlan]) -> Pairs:
     }
 
 
-def planned_comparisons(
-    metric: str | None, tasks: Sequence[TaskRuns], pairs: Pairs, plans: Sequence[SuitePlan]
-) -> int:
+def planned_comparisons(kind: str, tasks: Sequence[TaskRuns], pairs: Pairs, plans: Sequence[SuitePlan]) -> int:
     """
-    How many comparisons of a metric there would be if all planned runs were there.
+    How many comparisons of a kind of metrics there would be if all planned runs were there.
 
     Args:
-        metric: Its name in records; None: each task's headline metric.
+        kind: One of `CORRECTED_TOGETHER`.
         tasks: All runs, sorted.
         pairs: Model and task to the pairs of labels that are compared there.
         plans: The suites' plans.
@@ -45,7 +44,7 @@ def planned_comparisons(
         The pairs of all tasks that have the metric, finite or not, and of those that have no record at all: what is
         not known of them makes no other comparison easier.
     """
-    seen = sum(len(pairs[runs.model, runs.task]) for runs in tasks if metric is None or metric in runs.metrics[1:])
+    seen = sum(len(pairs[runs.model, runs.task]) for runs in tasks if kind == HEADLINE or kind in runs.metrics[1:])
     without_records = {(run.model, run.task_label) for plan in plans for run in plan.runs} - {
         (runs.model, runs.task_label) for runs in tasks
     }

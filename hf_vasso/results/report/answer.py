@@ -8,9 +8,9 @@ from hf_vasso.results.comparison.aggregates import Aggregate
 from hf_vasso.results.comparison.contrasts import Contrast
 from hf_vasso.results.comparison.costs import Cost
 from hf_vasso.results.comparison.metric_words import format_estimate, is_percent, metric_name
-from hf_vasso.results.comparison.words import one_or_range
 from hf_vasso.results.statistics import BOOTSTRAP_FROM
 from hf_vasso.results.suite_plan import SuitePlan
+from hf_vasso.results.words import one_or_range
 
 __all__ = ["answer"]
 

@@ -13,7 +13,7 @@ from hf_vasso.results.comparison.metric_words import (
     metric_name,
     shared_name,
 )
-from hf_vasso.results.comparison.words import joined_names, one_or_range
+from hf_vasso.results.words import joined_names, one_or_range
 
 __all__ = ["aggregate_rows", "contrast_rows", "cost_rows", "score_rows", "secondary_rows", "seed_rows"]
 
