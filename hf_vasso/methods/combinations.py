@@ -59,7 +59,7 @@ def vasso_esam(rho: float = 0.05, theta: float = 0.4, beta: float = 0.6, gamma: 
     The combination is not from a paper; its numbers are untuned.
 
     Args:
-        rho: Radius of the perturbation times beta, in weight units, >= 0.
+        rho: beta times the radius of the perturbation, in weight units, >= 0.
         theta: Weight of the new gradient in the average, in (0, 1]. 1 is ESAM.
         beta: Probability with which a tensor is perturbed, in (0, 1].
         gamma: Share of the examples in the pass at w + eps, in (0, 1].

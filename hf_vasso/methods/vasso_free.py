@@ -39,7 +39,7 @@ class DescentAverage(MovingAverage):
 
 def vasso_free(rho: float = 0.05, theta: float = 0.4) -> Method:
     """
-    VASSO at the price of the base optimizer: the adversary follows the average of the descent gradients.
+    VASSO in one pass per step: the adversary follows the average of the descent gradients.
 
     Cost: one pass per step; two extra copies of the trainable weights (one is the average, in fp32 or wider, saved
     with the checkpoint).
