@@ -110,7 +110,7 @@ def test_the_ascent_takes_the_first_examples(train, monkeypatch):
         taken.append((len(inputs["labels"]), rows.tolist()))
         return take(inputs, rows)
 
-    monkeypatch.setattr("hf_vasso.training.trainer.take_examples", spy)
+    monkeypatch.setattr("hf_vasso.training.passes.take_examples", spy)
     split = {"per_device_train_batch_size": 2, "gradient_accumulation_steps": 4}
     trained = train(bert(), sentences(), method="sam", rho=0.3, ascent_fraction=0.4, max_steps=1, **split)
     assert taken == [(2, [0, 1]), (2, [0, 1])]  # ceil(0.4 * 8) = 4
