@@ -7,6 +7,7 @@ Between `<!-- methods -->` and `<!-- end of methods -->` nothing is written by h
 """
 
 import inspect
+import json
 import re
 from pathlib import Path
 
@@ -17,7 +18,13 @@ from hf_vasso.results.tables import markdown_table
 __all__ = ["with_methods", "write"]
 
 ROOT = Path(__file__).parents[1]
-PAGES = ("README.md", "docs/methods.md")
+CARDS = "docs/methods.md"
+PAGES = {
+    "README.md": ("method", "what it is", "passes", "time over `none`", "extra copies", "paper"),
+    CARDS: ("method", "numbers", "passes", "time over `none`", "extra copies"),
+}
+"""Page to the columns of its table."""
+STEP_TIMES = ROOT / "docs" / "results" / "step_time.jsonl"
 _GENERATED = re.compile("(<!-- methods -->\n).*?(\n<!-- end of methods -->)", re.DOTALL)
 
 
@@ -32,7 +39,9 @@ def with_methods(page: str, text: str) -> str:
     Returns:
         The page as it should be.
     """
-    parts = [_table(page)] if page == "README.md" else [_table(page), *map(_card, METHODS)]
+    parts = [_table(*PAGES[page])]
+    if page == CARDS:
+        parts += map(_card, METHODS)
     return _GENERATED.sub(lambda found: found[1] + "\n" + "\n\n".join(parts) + "\n" + found[2], text)
 
 
@@ -43,19 +52,36 @@ def write() -> None:
         path.write_text(with_methods(page, path.read_text(encoding="utf-8")), encoding="utf-8")
 
 
-def _table(page: str) -> str:
+def _table(*columns: str) -> str:
+    times = _times()
     rows = []
     for method in list_methods():
         row = {
             "method": f"`{method['name']}`",
-            "what it is": method["description"].partition(": ")[2] or method["description"],
+            "what it is": _what_it_is(method["description"]),
             "numbers": ", ".join(f"{name} {value:g}" for name, value in method["numbers"].items()),
             "passes": method["passes"],
+            "time over `none`": times.get(method["name"], ""),
             "extra copies": str(method["extra_copies"]),
             "paper": _link(method["paper"]),
         }
-        rows.append(row if page != "README.md" else {name: row[name] for name in row if name != "extra copies"})
+        rows.append({column: row[column] for column in columns})
     return markdown_table(rows)
+
+
+def _what_it_is(description: str) -> str:
+    """The description without the method's name in front."""
+    words = description.partition(": ")[2] or description
+    return words[0].upper() + words[1:]
+
+
+def _times() -> dict[str, str]:
+    """Method to the median time of its step in units of that of `none`, with the quartiles."""
+    lines = map(json.loads, STEP_TIMES.read_text(encoding="utf-8").splitlines())
+    ratios = {line["contestant"]: line["over_none"] for line in lines if line["contestant"] != "none"}
+    return {
+        name: "{:.2f} [{:.2f}, {:.2f}]".format(over["median"], *over["quartiles"]) for name, over in ratios.items()
+    }
 
 
 def _card(name: str) -> str:

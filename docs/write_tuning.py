@@ -1,0 +1,118 @@
+"""
+Write the tables and the figure of docs/tuning.md from the trials of the tuning suites.
+
+    python docs/write_tuning.py runs/tuning runs/tuning-theta   # put the trials down in docs/results/tuning.csv first
+    python docs/write_tuning.py                                 # from that file
+
+Between `<!-- tuning -->` and `<!-- end of tuning -->` nothing is written by hand.
+"""
+
+import json
+import re
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from hf_vasso.results.tables import markdown_table
+
+__all__ = ["PAGE", "TRIALS", "with_tables", "write"]
+
+ROOT = Path(__file__).parents[1]
+PAGE = ROOT / "docs" / "tuning.md"
+TRIALS = ROOT / "docs" / "results" / "tuning.csv"
+FIGURE = ROOT / "docs" / "tuning.svg"
+_GENERATED = re.compile("(<!-- tuning -->\n).*?(\n<!-- end of tuning -->)", re.DOTALL)
+
+
+def write(folders: Sequence[str]) -> None:
+    """
+    Bring the page up to date.
+
+    Args:
+        folders: Those of suites, whose trials take the place of the committed ones; none leaves them.
+    """
+    if folders:
+        rows = [_row(path) for folder in folders for path in Path(folder, ".select").rglob("trial.json")]
+        by = ["task", "method", "theta", "rho_warmup_steps", "rho", "seed"]
+        pd.DataFrame(rows).sort_values(by).to_csv(TRIALS, index=False)
+    trials = pd.read_csv(TRIALS)
+    PAGE.write_text(with_tables(PAGE.read_text(encoding="utf-8"), trials), encoding="utf-8")
+    _draw(trials).savefig(FIGURE, metadata={"Date": None})
+
+
+def with_tables(text: str, trials: pd.DataFrame) -> str:
+    """
+    The text of the page with the tables of some trials.
+
+    Args:
+        text: The page as it stands.
+        trials: A row for each.
+
+    Returns:
+        The page with, for each task, a row for each rho and a column for each method: the scores in percent, by seed.
+    """
+    parts = []
+    for task, of_task in trials.groupby("task"):
+        of_task = of_task.assign(method=_labels(of_task))
+        perturbed = of_task[of_task.rho > 0]
+        scores = perturbed.groupby(["rho", "method"], sort=False).score.agg(_seed_by_seed).unstack()
+        base = _seed_by_seed(of_task[of_task.rho == 0].score)
+        parts += [
+            f"`{task}`, held-out {_metric(of_task)} in percent, seed by seed; `none` has {base}:",
+            markdown_table(scores.sort_index().reset_index().to_dict("records")),  # pyright: ignore[reportArgumentType]
+        ]
+    return _GENERATED.sub(lambda found: found[1] + "\n" + "\n\n".join(parts) + "\n" + found[2], text)
+
+
+def _row(path: Path) -> dict[str, Any]:
+    trial = json.loads(path.read_text(encoding="utf-8"))
+    arguments = trial["arguments"]
+    numbers = {name: arguments[name] for name in ("theta", "rho_warmup_steps", "rho")}
+    ends = {name: trial[name] for name in ("seed", "metric", "score", "loss")}
+    return {"task": arguments["task_label"], "method": arguments["method"]} | numbers | ends
+
+
+def _labels(trials: pd.DataFrame) -> pd.Series:
+    theta = trials.theta.map(lambda theta: "" if pd.isna(theta) else f"({theta:g})")
+    return trials.method + theta + trials.rho_warmup_steps.map(lambda steps: ", warm-up" if steps > 0 else "")
+
+
+def _metric(trials: pd.DataFrame) -> str:
+    return trials.metric.iloc[0].replace("_", " ")
+
+
+def _seed_by_seed(scores: pd.Series) -> str:
+    return " / ".join(f"{100 * score:.1f}" for score in scores)
+
+
+def _draw(trials: pd.DataFrame) -> Figure:
+    """A panel for each task: the held-out scores by rho, a line through their means for each column of the tables."""
+    tasks = trials.groupby("task")
+    figure = Figure((9.0, 3.8), layout="constrained")
+    for axes, (task, of_task) in zip(figure.subplots(1, len(tasks), squeeze=False)[0], tasks, strict=True):
+        _paint(axes, of_task.assign(method=_labels(of_task)))
+        axes.set(title=task, xscale="log", xlabel="rho", ylabel=f"held-out {_metric(of_task)}")
+    handles, labels = figure.axes[0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside lower center", ncols=4, frameon=False)
+    return figure
+
+
+def _paint(axes: Axes, trials: pd.DataFrame) -> None:
+    for method, of_method in trials.groupby("method", sort=False):
+        if method == "none":
+            axes.axhline(of_method.score.mean(), color="grey", label=method)
+            continue
+        means = of_method.groupby("rho").score.mean()
+        style = "--" if of_method.rho_warmup_steps.max() > 0 else "-"
+        (line,) = axes.plot(means.index, means, style, label=method)
+        axes.plot(of_method.rho, of_method.score, ".", color=line.get_color(), alpha=0.5)
+    axes.grid(alpha=0.3)
+
+
+if __name__ == "__main__":
+    write(sys.argv[1:])
