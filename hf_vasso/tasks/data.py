@@ -1,34 +1,23 @@
 """Load a task's examples, from the Hugging Face hub or from the user's own files."""
 
-import csv
-import gzip
 import hashlib
 import json
 import math
-import queue
-import threading
-import zlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import datasets
-import datasets.config
-import pyarrow.parquet
-from datasets.exceptions import DatasetGenerationError
-from huggingface_hub import HfApi, constants
 
 from hf_vasso.spelling import unknown_name
+from hf_vasso.tasks.data_files import SUFFIXES, cached, find_file, place, rows
+from hf_vasso.tasks.errors import DataError
 from hf_vasso.tasks.glue import Task
+from hf_vasso.tasks.hub import load_from_hub
 
-__all__ = ["DataError", "TaskData", "fingerprint", "joint_fingerprint", "load_task", "task_features"]
-
-_HUB_PATIENCE_SECONDS = 5.0
-
-
-class DataError(ValueError):
-    """Data that cannot be used: the message names the file, the line and the remedy."""
+__all__ = ["TaskData", "fingerprint", "joint_fingerprint", "load_task", "task_features"]
 
 
 @dataclass(frozen=True)
@@ -116,174 +105,36 @@ def joint_fingerprint(task: Task, fingerprints: Mapping[str, str]) -> str:
     return hashlib.sha256(content.encode()).hexdigest()[:16]
 
 
-# The hub
-
-
 def _load_from_hub(task: Task, splits: Sequence[str]) -> datasets.DatasetDict:
-    if task.hub_id is None:
-        raise DataError(f"task {task.name} is not on the hub; {_data_dir_remedy(task, splits)}")
-    # Without the network the loader answers at once, from its cache if it can; with a silent one it retries for long.
-    failure = None if datasets.config.HF_HUB_OFFLINE else _hub_failure(task.hub_id)
-    if failure is None:
-        try:
-            loaded = datasets.load_dataset(task.hub_id, task.name)
-            return datasets.DatasetDict({split: loaded[split] for split in splits})
-        except Exception as error:  # the loader's exceptions differ by version and have no common base
-            failure = _in_words(error)
-    raise DataError(
-        f"task {task.name} has no data: {task.hub_id} cannot be loaded from the hub ({failure}). Either make "
-        f"{constants.ENDPOINT} reachable (HF_HUB_OFFLINE=1 uses only what was downloaded before), "
-        f"or {_data_dir_remedy(task, splits)}"
-    )
-
-
-def _hub_failure(hub_id: str) -> str | None:
-    """
-    Ask the hub one question; return None if it answers in time, else what went wrong.
-
-    A timeout of the HTTP client counts anew for every address and leaves out name resolution, so a thread bounds it.
-    """
-    failures: queue.SimpleQueue[str | None] = queue.SimpleQueue()
-
-    def ask() -> None:
-        try:
-            HfApi().dataset_info(hub_id, timeout=_HUB_PATIENCE_SECONDS)
-            failures.put(None)
-        except Exception as error:  # from requests or httpx, by the version of huggingface_hub
-            failures.put(_in_words(error))
-
-    threading.Thread(target=ask, daemon=True).start()
-    try:
-        return failures.get(timeout=_HUB_PATIENCE_SECONDS)
-    except queue.Empty:
-        return f"no answer within {_HUB_PATIENCE_SECONDS:g} s"
-
-
-def _in_words(error: Exception) -> str:
-    return f"{type(error).__name__}: {error}"
-
-
-def _data_dir_remedy(task: Task, splits: Sequence[str]) -> str:
     files = ", ".join(f"{task.name}/{split}" for split in splits)
-    return f"pass --data_dir with a folder that holds {files}, each as one file ({', '.join(_READERS)})"
-
-
-# Files
+    remedy = f"pass --data_dir with a folder that holds {files}, each as one file ({', '.join(SUFFIXES)})"
+    if task.hub_id is None:
+        raise DataError(f"task {task.name} is not on the hub; {remedy}")
+    return load_from_hub(task.hub_id, task.name, splits, what=f"task {task.name}", remedy=remedy)
 
 
 def _load_from_files(task: Task, data_dir: Path, splits: Sequence[str]) -> datasets.DatasetDict:
-    paths = {split: _find_file(data_dir / task.name, split) for split in splits}
-    return datasets.DatasetDict({split: _read_split(task, split, path) for split, path in paths.items()})
+    found = {split: find_file(data_dir / task.name, split) for split in splits}
+    return datasets.DatasetDict(
+        {
+            split: cached(partial(_examples, task, split), task_features(task), split, [path])
+            for split, path in found.items()
+        }
+    )
 
 
-def _find_file(folder: Path, split: str) -> Path:
-    looked_for = [folder / (split + suffix) for suffix in _READERS]
-    found = [path for path in looked_for if path.is_file()]
-    if len(found) > 1:
-        raise DataError(f"{folder} has {_names(found)} for one split; keep the one that is meant")
-    if not found:
-        existing = sorted(folder.iterdir()) if folder.is_dir() else []
-        raise DataError(
-            f"{folder} has no data for split {split}: looked for {_names(looked_for)}, "
-            f"{f'found only {_names(existing)}' if existing else 'but the folder is missing or empty'}; "
-            "name the file after the split, or name another --data_dir"
-        )
-    return found[0]
-
-
-def _names(paths: Sequence[Path]) -> str:
-    return ", ".join(path.name for path in paths)
-
-
-def _read_split(task: Task, split: str, path: Path) -> datasets.Dataset:
-    """Parse a file, or take it from the cache of `datasets` if it is the same as before."""
-    state = path.stat()
-    try:
-        return datasets.Dataset.from_generator(
-            _examples,
-            gen_kwargs={
-                "task": task,
-                "split": split,
-                "path": path.absolute(),
-                "state": (state.st_size, state.st_mtime_ns),
-            },
-            features=task_features(task),
-            split=datasets.NamedSplit(split),
-        )
-    except DatasetGenerationError as error:
-        if isinstance(error.__cause__, DataError):
-            raise error.__cause__ from None
-        raise
-
-
-def _examples(task: Task, split: str, path: Path, state: tuple[int, int]) -> Iterator[dict[str, Any]]:
-    """The checked examples of a file; `state`, its size and time, tells the cache whether it is still the same."""
+def _examples(task: Task, split: str, paths: Sequence[Path], state: Any) -> Iterator[dict[str, Any]]:
+    """The checked examples of a file."""
+    (path,) = paths
     idx = 0
-    for number, row in _rows(path):
+    for number, row in rows(path):
         try:
             yield _example(task, split, row, default_idx=idx)
         except ValueError as error:
-            raise DataError(f"{_place(path, number)}: {error}") from error
+            raise DataError(f"{place(path, number)}: {error}") from error
         idx += 1
     if idx == 0:
         raise DataError(f"{path} is empty; it must hold the {split} examples of task {task.name}")
-
-
-def _rows(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
-    """Each row with the number of its (last) line, whatever the format."""
-    number = 0
-    try:
-        for number, row in _READERS["".join(path.suffixes)](path):
-            yield number, row
-    except (OSError, EOFError, ValueError, csv.Error, zlib.error) as error:
-        raise DataError(f"{_place(path, number + 1)}: {error}; mend the file or fetch it again") from error
-
-
-def _place(path: Path, number: int) -> str:
-    return f"{path}, {'row' if path.suffix == '.parquet' else 'line'} {number}"
-
-
-def _json_rows(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
-    with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as lines:
-        for number, line in enumerate(lines, start=1):
-            try:
-                row = json.loads(line.rstrip())
-            except json.JSONDecodeError as error:
-                raise ValueError(f"broken JSON at column {error.colno} ({error.msg})") from error
-            if not isinstance(row, dict):
-                raise ValueError(f"each line must be a JSON object, got {row!r}")
-            yield number, row
-
-
-def _csv_rows(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
-    with path.open("rb") as lines:
-        # Decoded line by line, so that a wrong byte is reported with its own line; utf-8-sig drops Excel's mark.
-        reader = csv.DictReader((line.decode("utf-8-sig") for line in lines), strict=True)
-        for row in reader:
-            # DictReader collects surplus cells under the key None and fills missing ones with the value None.
-            if None in row or None in row.values():
-                raise ValueError("the row has more or fewer cells than the header; quote texts that hold commas")
-            yield reader.line_num, row
-
-
-def _parquet_rows(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
-    with pyarrow.parquet.ParquetFile(path) as file:
-        number = 0
-        for batch in file.iter_batches():
-            for row in batch.to_pylist():
-                number += 1
-                yield number, row
-
-
-_READERS: dict[str, Callable[[Path], Iterator[tuple[int, dict[str, Any]]]]] = {
-    ".jsonl": _json_rows,
-    ".jsonl.gz": _json_rows,
-    ".csv": _csv_rows,
-    ".parquet": _parquet_rows,
-}
-
-
-# One row
 
 
 def _example(task: Task, split: str, row: dict[str, Any], default_idx: int) -> dict[str, Any]:

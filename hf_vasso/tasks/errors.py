@@ -3,11 +3,15 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-__all__ = ["UserError", "user_errors"]
+__all__ = ["DataError", "UserError", "user_errors"]
 
 
 class UserError(Exception):
     """A mistake that the user can mend. Commands print its message without a traceback and exit with status 2."""
+
+
+class DataError(ValueError):
+    """Data that cannot be used: the message names the file, the line and the remedy."""
 
 
 @contextmanager

@@ -13,8 +13,9 @@ import pyarrow
 import pyarrow.parquet
 import pytest
 
-from hf_vasso.tasks import data
-from hf_vasso.tasks.data import DataError, load_task
+from hf_vasso.tasks import hub
+from hf_vasso.tasks.data import joint_fingerprint, load_task, task_features
+from hf_vasso.tasks.errors import DataError
 from hf_vasso.tasks.glue import HUB_ID, get_task
 
 RTE = get_task("rte")
@@ -74,7 +75,7 @@ def test_every_format_gives_the_same_examples(folder, suffix):
     WRITERS[suffix](folder / f"train.{suffix}", ROWS)
     loaded = load(folder)
     assert loaded.splits["train"].to_list() == ROWS
-    assert loaded.splits["train"].features == data.task_features(RTE)
+    assert loaded.splits["train"].features == task_features(RTE)
     assert loaded.splits["train"].features["label"].names == ["entailment", "not_entailment"]
     assert loaded.source == "local files"
     assert loaded.fingerprints == {"train": FINGERPRINT}
@@ -99,10 +100,10 @@ def test_fingerprint_follows_texts_and_labels(folder):
 
 def test_joint_fingerprint_follows_what_is_trained_and_judged_on():
     both = {"train": "a", "validation": "b"}
-    found = [data.joint_fingerprint(RTE, fingerprints) for fingerprints in (both, {"train": "b", "validation": "a"})]
+    found = [joint_fingerprint(RTE, fingerprints) for fingerprints in (both, {"train": "b", "validation": "a"})]
     assert found[0] != found[1]
-    assert data.joint_fingerprint(RTE, {"validation": "b", "train": "a", "test": "c"}) == found[0]
-    assert data.joint_fingerprint(RTE, {"test": "c"}) != data.joint_fingerprint(RTE, {"test": "d"})
+    assert joint_fingerprint(RTE, {"validation": "b", "train": "a", "test": "c"}) == found[0]
+    assert joint_fingerprint(RTE, {"test": "c"}) != joint_fingerprint(RTE, {"test": "d"})
 
 
 def test_csv_from_a_spreadsheet(folder):
@@ -287,7 +288,7 @@ def test_hub_that_refuses_is_asked_once(online):
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = server.getsockname()[1]
     online.setattr(huggingface_hub.constants, "ENDPOINT", f"http://127.0.0.1:{port}")
-    online.setattr(datasets, "load_dataset", lambda *_: pytest.fail("the loader was started"))
+    online.setattr(datasets, "load_dataset", lambda *_, **__: pytest.fail("the loader was started"))
     start = time.monotonic()
     with pytest.raises(DataError, match=REMEDIES.format("Connect.*")):
         load_task(RTE)
@@ -295,8 +296,8 @@ def test_hub_that_refuses_is_asked_once(online):
 
 
 def test_silent_hub_is_not_awaited(online):
-    online.setattr(data, "_HUB_PATIENCE_SECONDS", 0.5)
-    online.setattr(datasets, "load_dataset", lambda *_: pytest.fail("the loader was started"))
+    online.setattr(hub, "_PATIENCE_SECONDS", 0.5)
+    online.setattr(datasets, "load_dataset", lambda *_, **__: pytest.fail("the loader was started"))
     with socket.create_server(("127.0.0.1", 0)) as server:
         online.setattr(huggingface_hub.constants, "ENDPOINT", f"http://127.0.0.1:{server.getsockname()[1]}")
         start = time.monotonic()
@@ -306,7 +307,7 @@ def test_silent_hub_is_not_awaited(online):
 
 
 def test_patience_bounds_a_lookup_that_never_ends(online):
-    online.setattr(data, "_HUB_PATIENCE_SECONDS", 0.1)
+    online.setattr(hub, "_PATIENCE_SECONDS", 0.1)
     online.setattr(huggingface_hub.HfApi, "dataset_info", lambda *_, **__: time.sleep(2))
     with pytest.raises(DataError, match=REMEDIES.format("no answer within 0.1 s")):
         load_task(RTE)
@@ -317,9 +318,9 @@ def test_hub_data_keep_the_asked_splits(online, offline):
     online.setattr(datasets.config, "HF_HUB_OFFLINE", offline)
     asked = []
     online.setattr(huggingface_hub.HfApi, "dataset_info", lambda _, hub_id, timeout: asked.append((hub_id, timeout)))
-    examples = datasets.Dataset.from_list(ROWS, features=data.task_features(RTE))
-    hub = datasets.DatasetDict(dict.fromkeys(RTE.splits, examples))
-    online.setattr(datasets, "load_dataset", lambda *names: hub if names == (HUB_ID, "rte") else None)
+    examples = datasets.Dataset.from_list(ROWS, features=task_features(RTE))
+    whole = datasets.DatasetDict(dict.fromkeys(RTE.splits, examples))
+    online.setattr(datasets, "load_dataset", lambda *names, **_: whole if names == (HUB_ID, "rte") else None)
     loaded = load_task(RTE, splits=["train"])
     assert asked == ([] if offline else [(HUB_ID, 5.0)])
     assert loaded.splits["train"].to_list() == ROWS
