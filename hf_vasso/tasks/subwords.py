@@ -2,54 +2,55 @@
 
 import json
 import tempfile
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from functools import cache
 from pathlib import Path
+from typing import Any
 
-import datasets
 from tokenizers import Tokenizer
 from tokenizers.models import BPE
 from tokenizers.pre_tokenizers import WhitespaceSplit
 from tokenizers.trainers import BpeTrainer
 from transformers import FSMTTokenizer
 
-__all__ = ["learn_tokenizer", "mirrored"]
+__all__ = ["decoded_words", "encode_words", "learn_tokenizer", "mirrored", "moses_words"]
 
 _SPECIAL_TOKENS = {"unk_token": "<unk>", "eos_token": "</s>", "pad_token": "<pad>", "bos_token": "<s>"}
 _END_OF_WORD = "</w>"
 
 
 def learn_tokenizer(
-    pairs: datasets.Dataset, source: str, target: str, vocab_size: int, lower_case: bool
+    sentences: Iterable[str], source: str, target: str, vocab_size: int, lower_case: bool
 ) -> FSMTTokenizer:
     """
-    Learn a byte-pair encoding of both languages together.
+    Learn a byte-pair encoding.
 
     The tokenizer is the one that Transformers has for fairseq's models, so that a folder with it loads with
-    `AutoTokenizer`: it finds Moses' words by sacremoses, and puts them together again when it decodes.
+    `AutoTokenizer`: of a text it finds Moses' words by sacremoses, and it puts them together again when it decodes.
 
     Args:
-        pairs: The training pairs, a column for each language.
+        sentences: Those of both languages, as `moses_words` gives them.
         source: The language that it encodes.
         target: The language that it decodes.
-        vocab_size: Subwords of the joint vocabulary at most, the special ones included.
-        lower_case: Whether everything is lower-cased.
+        vocab_size: Subwords at most, the special ones included.
+        lower_case: Whether it is to lower-case texts.
 
     Returns:
-        The tokenizer. Equal pairs give an equal one.
+        The tokenizer. Equal sentences give an equal one.
     """
+    sentences = list(sentences)
     learned = Tokenizer(BPE(unk_token=_SPECIAL_TOKENS["unk_token"], end_of_word_suffix=_END_OF_WORD))
     learned.pre_tokenizer = WhitespaceSplit()  # pyright: ignore[reportAttributeAccessIssue]
-    words = [*_words(pairs[source], source, lower_case), *_words(pairs[target], target, lower_case)]
     # The trainer numbers characters with an ending as it comes upon them, in another order each time, and by their
     # numbers it breaks ties. Named beforehand they are in order.
-    endings = sorted({word[-1] + _END_OF_WORD for sentence in words for word in sentence})
+    endings = sorted({word[-1] + _END_OF_WORD for sentence in sentences for word in sentence.split()})
     trainer = BpeTrainer(
         vocab_size=vocab_size,
         special_tokens=[*_SPECIAL_TOKENS.values(), *endings],  # pyright: ignore[reportArgumentType]
         end_of_word_suffix=_END_OF_WORD,
         show_progress=False,
     )
-    learned.train_from_iterator((" ".join(sentence) for sentence in words), trainer)
+    learned.train_from_iterator(sentences, trainer)
     model = json.loads(learned.to_str())["model"]
     return _tokenizer(model["vocab"], model["merges"], source, target, lower_case)
 
@@ -60,12 +61,43 @@ def mirrored(tokenizer: FSMTTokenizer) -> FSMTTokenizer:
     return _tokenizer(tokenizer.encoder, merges, tokenizer.tgt_lang, tokenizer.src_lang, tokenizer.do_lower_case)
 
 
-def _words(texts: Iterable[str], language: str, lower_case: bool) -> Iterator[list[str]]:
-    """The words of each sentence, as the tokenizer finds them."""
-    moses = _tokenizer({}, [], language, language, lower_case)
-    for text in texts:
-        cleaned = moses.moses_pipeline(text.lower() if lower_case else text, language)
-        yield moses.moses_tokenize(cleaned, language)
+def moses_words(text: str, language: str, lower_case: bool) -> str:
+    """
+    The words of a text, as the tokenizer finds them.
+
+    Args:
+        text: One sentence.
+        language: Its language.
+        lower_case: Whether to lower-case it.
+
+    Returns:
+        The words with blanks between them.
+
+    Example:
+        >>> moses_words("The dog's here.", "en", lower_case=True)
+        'the dog &apos;s here .'
+    """
+    moses = _moses(language)
+    cleaned = moses.moses_pipeline(text.lower() if lower_case else text, language)
+    return " ".join(moses.moses_tokenize(cleaned, language))
+
+
+def encode_words(tokenizer: FSMTTokenizer, sentence: str) -> list[int]:
+    """The ids of words with blanks between them, with that of the end of a sentence."""
+    pieces = [piece for word in sentence.split() for piece in tokenizer.bpe(word).split(" ")]
+    ids: Any = tokenizer.convert_tokens_to_ids(pieces)
+    return tokenizer.build_inputs_with_special_tokens(ids)
+
+
+def decoded_words(tokenizer: FSMTTokenizer, ids: Sequence[int]) -> str:
+    """The words that ids stand for, with blanks between them; those of special tokens are left out."""
+    pieces = tokenizer.convert_ids_to_tokens(list(ids), skip_special_tokens=True)
+    return "".join(pieces).replace(_END_OF_WORD, " ").strip()
+
+
+@cache
+def _moses(language: str) -> FSMTTokenizer:
+    return _tokenizer({}, [], language, language, lower_case=False)
 
 
 def _tokenizer(

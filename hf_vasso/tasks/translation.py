@@ -23,6 +23,7 @@ class Corpus:
         hub_config: Its configuration, None where it has one only.
         hub_revision: Branch, tag or commit: where the main branch is a loading script, the one with its Parquet files.
         split_files: Split to the names that its files may have, without language and suffix.
+        has_words: Whether its texts are Moses' words with blanks between them already.
         lower_case: Whether both sides are lower-cased, references included.
         longest: Words of a training sentence at most, after Moses tokenisation; None drops none.
         largest_ratio: How many times as many words one side of a training pair may have as the other; None drops none.
@@ -36,6 +37,7 @@ class Corpus:
     hub_config: str | None = None
     hub_revision: str | None = None
     split_files: Mapping[str, tuple[str, ...]] = field(default_factory=lambda: _SPLIT_FILES)
+    has_words: bool = False
     lower_case: bool = False
     longest: int | None = None
     largest_ratio: float | None = None
@@ -51,6 +53,7 @@ _CORPUS_LIST = [
         hub_id="bbaaaa/iwslt14-de-en",
         hub_config="de-en",
         hub_revision="refs/convert/parquet",
+        has_words=True,
         lower_case=True,
         longest=175,
         largest_ratio=1.5,

@@ -25,6 +25,12 @@ REFERENCES = [
 ]
 
 
+WORDS = tuple(
+    [sacremoses.MosesTokenizer("en").tokenize(text, return_str=True) for text in texts]
+    for texts in (HYPOTHESES, REFERENCES)
+)
+
+
 def multi_bleu(hypotheses, references):
     """Papineni et al. 2002 over lines of tokens: no smoothing, one brevity penalty."""
     matches, totals = [0] * 4, [0] * 4
@@ -42,9 +48,8 @@ def multi_bleu(hypotheses, references):
 
 
 def test_tokenized_is_multi_bleu():
-    moses = sacremoses.MosesTokenizer("en")
-    tokens = [[moses.tokenize(line.lower(), escape=False) for line in lines] for lines in (HYPOTHESES, REFERENCES)]
-    scores = score_translations(HYPOTHESES, REFERENCES, "en")
+    tokens = [[line.lower().split() for line in lines] for lines in WORDS]
+    scores = score_translations((HYPOTHESES, REFERENCES), WORDS)
     assert scores.metrics["bleu_tokenized"] == pytest.approx(multi_bleu(*tokens), abs=1e-9)
     assert "case:lc" in scores.signatures["bleu_tokenized"] and "tok:none" in scores.signatures["bleu_tokenized"]
 
@@ -57,19 +62,20 @@ def test_the_others_are_those_of_the_command(tmp_path):
     printed = subprocess.run(
         [sys.executable, "-m", "sacrebleu", *words], cwd=tmp_path, capture_output=True, text=True, check=True
     ).stdout
-    scores = score_translations(HYPOTHESES, REFERENCES, "en")
+    scores = score_translations((HYPOTHESES, REFERENCES), WORDS)
     for found, name in zip(json.loads(printed), ("bleu", "chrf"), strict=True):
         assert scores.metrics[name] == pytest.approx(found["score"], abs=1e-9)
         assert scores.signatures[name] == found["signature"]
 
 
 def test_ends_of_the_scale():
-    assert score_translations(REFERENCES, REFERENCES, "en").metrics == pytest.approx(
+    same, none = (REFERENCES, REFERENCES), ([""], ["A dog ."])
+    assert score_translations(same, (WORDS[1], WORDS[1])).metrics == pytest.approx(
         {"bleu": 100, "bleu_tokenized": 100, "chrf": 100}
     )
-    assert score_translations([""], ["A dog."], "en").metrics == {"bleu": 0, "bleu_tokenized": 0, "chrf": 0}
+    assert score_translations(none, none).metrics == {"bleu": 0, "bleu_tokenized": 0, "chrf": 0}
 
 
 def test_other_numbers_of_lines_are_refused():
     with pytest.raises(ValueError, match="1 translations cannot be scored against 2 references"):
-        score_translations(["a"], ["a", "b"], "en")
+        score_translations((["a"], ["a"]), (["a"], ["a", "b"]))

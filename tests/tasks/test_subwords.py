@@ -1,42 +1,48 @@
 """The tokenizer of a model trained from scratch: learned from the pairs, equal for equal ones, saved whole."""
 
-import datasets
 import pytest
 import sacremoses
 from transformers import AutoTokenizer
 
-from hf_vasso.tasks.subwords import learn_tokenizer, mirrored
+from hf_vasso.tasks.subwords import decoded_words, encode_words, learn_tokenizer, mirrored, moses_words
 
 GERMAN = ["Der Hund läuft über die Straße.", "Das Haus, das ich sah, war groß.", "Sie sagt: „Wie geht es?“"]
-ENGLISH = [
-    "The dog's running across the street.",
-    "The house that I saw wasn't small.",
-    'She says: "How\'s it going?"',
-]
-PAIRS = datasets.Dataset.from_dict({"de": GERMAN, "en": ENGLISH})
+ENGLISH = ["The dog's running across the street.", "The house I saw wasn't small.", 'She says: "How\'s it going?"']
+TEXTS = {"de": GERMAN, "en": ENGLISH}
+
+
+def learn(lower_case):
+    sentences = [moses_words(text, language, lower_case) for language, texts in TEXTS.items() for text in texts]
+    return learn_tokenizer(sentences, "de", "en", 100, lower_case)
 
 
 @pytest.fixture(scope="module", params=[False, True], ids=["cased", "lower-cased"])
 def tokenizer(request):
-    return learn_tokenizer(PAIRS, "de", "en", 100, request.param)
+    return learn(request.param)
 
 
 def test_texts_come_back(tokenizer):
     english = mirrored(tokenizer)
-    for language, texts, encoder, decoder in (("de", GERMAN, tokenizer, english), ("en", ENGLISH, english, tokenizer)):
-        for text in texts:
+    for language, encoder, decoder in (("de", tokenizer, english), ("en", english, tokenizer)):
+        for text in TEXTS[language]:
             ids = encoder(text)["input_ids"]
             assert ids[-1] == encoder.eos_token_id and encoder.unk_token_id not in ids
             expected = sacremoses.MosesPunctNormalizer(language).normalize(text)  # curly quotes become straight ones
-            assert decoder.decode(ids, skip_special_tokens=True) == (
-                expected.lower() if tokenizer.do_lower_case else expected
-            )
+            expected = expected.lower() if tokenizer.do_lower_case else expected
+            assert decoder.decode(ids, skip_special_tokens=True) == expected
 
 
-def test_targets_have_the_rules_of_their_language(tokenizer):
+def test_words_are_those_of_the_tokenizer(tokenizer):
+    for language, encoder in (("de", tokenizer), ("en", mirrored(tokenizer))):
+        for text in TEXTS[language]:
+            words = moses_words(text, language, tokenizer.do_lower_case)
+            assert encode_words(encoder, words) == encoder(text)["input_ids"]
+            assert decoded_words(encoder, [*encoder(text)["input_ids"], encoder.pad_token_id]) == words
+
+
+def test_targets_have_the_rules_of_their_language():
     """German splits an apostrophe off on both sides, English keeps it with what follows."""
-    words = [encoder.moses_tokenize("dog's", encoder.src_lang) for encoder in (tokenizer, mirrored(tokenizer))]
-    assert words == [["dog", "&apos;", "s"], ["dog", "&apos;s"]]
+    assert [moses_words("dog's", language, False) for language in ("de", "en")] == ["dog &apos; s", "dog &apos;s"]
 
 
 def test_the_vocabulary_is_joint_and_as_large_as_asked(tokenizer):
@@ -46,17 +52,16 @@ def test_the_vocabulary_is_joint_and_as_large_as_asked(tokenizer):
     assert (mirrored(english).src_lang, mirrored(english).tgt_lang) == ("de", "en")
 
 
-def test_equal_pairs_give_an_equal_one(tokenizer):
+def test_equal_sentences_give_an_equal_one(tokenizer):
     for _ in range(3):  # the library's hash tables have another order each time
-        again = learn_tokenizer(PAIRS, "de", "en", 100, tokenizer.do_lower_case)
+        again = learn(tokenizer.do_lower_case)
         assert (again.encoder, again.bpe_ranks) == (tokenizer.encoder, tokenizer.bpe_ranks)
 
 
 def test_the_most_frequent_pair_is_merged_first():
-    pairs = datasets.Dataset.from_dict({"de": ["ab ab ab ac"], "en": ["ab"]})
-    tokenizer = learn_tokenizer(pairs, "de", "en", 100, lower_case=False)
-    assert list(tokenizer.bpe_ranks)[0] == ("a", "b</w>")
-    assert tokenizer.tokenize("ab ac") == ["ab</w>", "ac</w>"]
+    tokenizer = learn_tokenizer(["ab ab ab ac", "ab"], "de", "en", 100, lower_case=False)
+    assert list(tokenizer.bpe_ranks) == [("a", "b</w>"), ("a", "c</w>")]
+    assert tokenizer.tokenize("ab ac ad") == ["ab</w>", "ac</w>", "a", "d</w>"]
 
 
 def test_a_saved_folder_is_whole(tokenizer, tmp_path):

@@ -1,6 +1,5 @@
 """Translation models from scratch: the recipe's architecture, and folders that Transformers' classes load."""
 
-import datasets
 import pytest
 import torch
 import transformers
@@ -12,8 +11,7 @@ from hf_vasso.tasks.translation_model import ARCHITECTURES, new_model
 
 @pytest.fixture(scope="module")
 def tokenizer():
-    pairs = datasets.Dataset.from_dict({"de": ["Der Hund läuft."], "en": ["The dog runs."]})
-    return learn_tokenizer(pairs, "de", "en", 60, lower_case=False)
+    return learn_tokenizer(["Der Hund läuft .", "The dog runs ."], "de", "en", 60, lower_case=False)
 
 
 def count_of_recipe(layers, width, feed_forward, vocabulary):
