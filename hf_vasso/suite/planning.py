@@ -12,12 +12,13 @@ from hf_vasso.results.failure import FAILURE_FILE
 from hf_vasso.results.suite_plan import PlannedRun
 from hf_vasso.suite.suite_file import SuiteFile
 from hf_vasso.suite.trials import TRIAL_FILE
-from hf_vasso.tasks.arguments import GlueArguments, base_name, parse_glue_arguments
 from hf_vasso.tasks.binding import result_arguments, with_base_names
 from hf_vasso.tasks.glue import get_task
+from hf_vasso.tasks.glue_arguments import GlueArguments, parse_glue_arguments
 from hf_vasso.tasks.plan import plan_training
 from hf_vasso.tasks.recipes import flag_words
 from hf_vasso.tasks.run_folder import RunFolder
+from hf_vasso.tasks.task_arguments import base_name
 from hf_vasso.training.arguments import VassoTrainingArguments
 
 __all__ = [
@@ -219,7 +220,7 @@ def _file_name(value: Any) -> str:
 
 
 def _is_done(run: Run) -> bool:
-    folder = RunFolder(str(run.output_dir), get_task(run.glue.task_name))
+    folder = RunFolder(str(run.output_dir), get_task(run.glue.task_name).prediction_files)
     try:
         record = folder.record
     except ValueError:

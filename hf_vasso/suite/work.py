@@ -19,8 +19,8 @@ import torch
 from hf_vasso.results.failure import Failure, write_failure
 from hf_vasso.results.suite_plan import PlannedRun
 from hf_vasso.suite.trials import TRIAL_FILE, trial_result, write_trial
-from hf_vasso.tasks.arguments import parse_glue_arguments
 from hf_vasso.tasks.errors import UserError, user_errors
+from hf_vasso.tasks.glue_arguments import parse_glue_arguments
 from hf_vasso.tasks.run_glue import run_glue
 
 __all__ = ["LOG_FILE", "Job", "delete_checkpoints", "keep_failure", "work"]

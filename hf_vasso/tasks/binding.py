@@ -3,7 +3,7 @@
 import os
 from typing import Any
 
-from hf_vasso.tasks.arguments import PATHS, GlueArguments, base_name
+from hf_vasso.tasks.task_arguments import PATHS, TaskArguments, base_name
 from hf_vasso.training.arguments import VassoTrainingArguments
 
 __all__ = ["binding_arguments", "result_arguments", "with_base_names"]
@@ -51,19 +51,19 @@ _FREE = {
 _CHECKPOINTS = {"save_steps", "save_strategy"}
 
 
-def result_arguments(glue: GlueArguments, training: VassoTrainingArguments) -> dict[str, Any]:
+def result_arguments(arguments: TaskArguments, training: VassoTrainingArguments) -> dict[str, Any]:
     """
     The flags that change the training, its evaluation or its predictions.
 
     Args:
-        glue: The task, data and model.
+        arguments: The task, data and model.
         training: The training's flags.
 
     Returns:
         Flag to value, ready for JSON. The method's numbers are the ones that hold, given or its own; folders are
         absolute paths; "num_processes" is the number of processes.
     """
-    flags = {**vars(glue), **training.to_dict(), **training.build_method().numbers}
+    flags = {**vars(arguments), **training.to_dict(), **training.build_method().numbers}
     always = _CHECKPOINTS if training.load_best_model_at_end else set()
     kept = {
         name: value
@@ -76,12 +76,12 @@ def result_arguments(glue: GlueArguments, training: VassoTrainingArguments) -> d
     return {**kept, "num_processes": training.world_size}
 
 
-def binding_arguments(glue: GlueArguments, training: VassoTrainingArguments) -> dict[str, Any]:
+def binding_arguments(arguments: TaskArguments, training: VassoTrainingArguments) -> dict[str, Any]:
     """
     The flags that change the training: a run can be continued only with the same ones.
 
     Args:
-        glue: The task, data and model.
+        arguments: The task, data and model.
         training: The training's flags.
 
     Returns:
@@ -89,7 +89,7 @@ def binding_arguments(glue: GlueArguments, training: VassoTrainingArguments) -> 
         evaluated during the training may decide about it.
     """
     free = {"max_predict_samples"} if training.eval_strategy != "no" else {"max_predict_samples", "max_eval_samples"}
-    return {name: value for name, value in result_arguments(glue, training).items() if name not in free}
+    return {name: value for name, value in result_arguments(arguments, training).items() if name not in free}
 
 
 def with_base_names(arguments: dict[str, Any]) -> dict[str, Any]:

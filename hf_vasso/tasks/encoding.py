@@ -8,8 +8,8 @@ import datasets
 from datasets.fingerprint import Hasher
 from transformers import PreTrainedTokenizerBase
 
-from hf_vasso.tasks.arguments import GlueArguments
 from hf_vasso.tasks.glue import Task
+from hf_vasso.tasks.glue_arguments import GlueArguments
 
 __all__ = ["encode"]
 

@@ -6,8 +6,8 @@ from typing import Any
 import datasets
 import numpy as np
 
-from hf_vasso.tasks.arguments import GlueArguments
 from hf_vasso.tasks.glue import Task
+from hf_vasso.tasks.glue_arguments import GlueArguments
 
 __all__ = ["count_train_examples", "noisy_labels", "select_examples", "splits_to_load", "validation_splits"]
 

@@ -46,6 +46,11 @@ class Task:
         return (*train, *self.validation_splits, *self.test_splits)
 
     @property
+    def prediction_files(self) -> dict[str, str]:
+        """Test split to the name of the file with its predictions."""
+        return {split: f"predictions_{split}.tsv" for split in self.test_splits}
+
+    @property
     def is_regression(self) -> bool:
         """Whether the label is a number instead of a class."""
         return not self.label_names

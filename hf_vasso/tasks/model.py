@@ -15,8 +15,8 @@ from transformers import (
 )
 from transformers.utils.peft_utils import find_adapter_config_file
 
-from hf_vasso.tasks.arguments import GlueArguments
 from hf_vasso.tasks.glue import Task, get_task
+from hf_vasso.tasks.glue_arguments import GlueArguments
 from hf_vasso.tasks.labels import knows_labels, label_order
 from hf_vasso.tasks.probe import Probe, ProbeConfig
 

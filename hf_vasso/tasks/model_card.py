@@ -12,8 +12,8 @@ from hf_vasso.results.files import write_text
 from hf_vasso.results.record import Record, describe_method
 from hf_vasso.results.tables import markdown_table
 from hf_vasso.spelling import escape_markdown
-from hf_vasso.tasks.arguments import GlueArguments
 from hf_vasso.tasks.glue import TASKS
+from hf_vasso.tasks.glue_arguments import GlueArguments
 from hf_vasso.tasks.run_folder import MODEL_CARD
 from hf_vasso.training.arguments import VassoTrainingArguments
 from hf_vasso.training.model_card import method_section, method_tags

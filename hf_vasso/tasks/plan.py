@@ -6,10 +6,10 @@ from functools import cache
 from typing import Any
 
 from hf_vasso.results.record import describe_method
-from hf_vasso.tasks.arguments import GlueArguments
 from hf_vasso.tasks.data import load_task
 from hf_vasso.tasks.examples import count_train_examples
 from hf_vasso.tasks.glue import Task, get_task
+from hf_vasso.tasks.glue_arguments import GlueArguments
 from hf_vasso.tasks.run_folder import RunFolder
 from hf_vasso.training.arguments import VassoTrainingArguments
 

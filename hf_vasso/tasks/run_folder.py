@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,6 @@ from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 
 from hf_vasso.results.files import write_json
 from hf_vasso.results.record import RESULT_FILE, Record, read_record
-from hf_vasso.tasks.glue import Task
 from hf_vasso.training.state_file import STATE_NAME, read_state
 
 __all__ = ["MODEL_CARD", "RunFolder"]
@@ -31,12 +31,13 @@ class RunFolder:
 
     Args:
         path: The folder, which need not exist.
-        task: The task that is run in it.
+        prediction_files: Test split to the name of the file with its predictions.
     """
 
-    def __init__(self, path: str, task: Task) -> None:
+    def __init__(self, path: str, prediction_files: Mapping[str, str]) -> None:
         self.path = Path(path)
-        self.task = task
+        self.prediction_files = {split: self.path / name for split, name in prediction_files.items()}
+        """Test split to the file with its predictions."""
 
     def check_owner(self) -> None:
         """
@@ -164,11 +165,6 @@ class RunFolder:
     def record(self) -> Record | None:
         """The run's record, None until it has one."""
         return read_record(self.path / RESULT_FILE) if self.is_finished else None
-
-    @property
-    def prediction_files(self) -> dict[str, Path]:
-        """Test split to the file with its predictions."""
-        return {split: self.path / f"predictions_{split}.tsv" for split in self.task.test_splits}
 
     @property
     def _file(self) -> Path:

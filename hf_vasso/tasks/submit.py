@@ -12,9 +12,9 @@ from typing import Any, TypeVar
 from hf_vasso.methods import METHODS
 from hf_vasso.results.record import RESULT_FILE, Record, RecordError, read_record
 from hf_vasso.results.submission import LEADERBOARD_FILES, Predictions, write_submission
-from hf_vasso.tasks.arguments import GlueArguments
 from hf_vasso.tasks.errors import UserError, user_errors
 from hf_vasso.tasks.glue import TASKS
+from hf_vasso.tasks.glue_arguments import GlueArguments
 from hf_vasso.tasks.run_folder import RunFolder
 from hf_vasso.tasks.run_glue import run_glue
 from hf_vasso.training.arguments import VassoTrainingArguments
@@ -113,7 +113,7 @@ def _find(runs_dir: Path) -> list[_Run]:
             print(f"left out: {error}", file=sys.stderr)
             continue
         if record.task in _TASKS:
-            runs.append(_Run(RunFolder(str(path.parent), TASKS[record.task]), record))
+            runs.append(_Run(RunFolder(str(path.parent), TASKS[record.task].prediction_files), record))
     return runs
 
 
@@ -183,7 +183,7 @@ def _predict_ax(mnli: _Run, folder: Path) -> _Run:
     with user_errors():
         glue, training = _flags(mnli, folder)
         glue = replace(glue.with_trained_model(mnli.folder.path), task_name="ax", task_label=None)
-    return _Run(RunFolder(str(folder), TASKS["ax"]), run_glue(glue, training))
+    return _Run(RunFolder(str(folder), TASKS["ax"].prediction_files), run_glue(glue, training))
 
 
 def _flags(run: _Run, output_dir: Path) -> tuple[GlueArguments, VassoTrainingArguments]:
@@ -206,5 +206,5 @@ def _made_of(flags: Mapping[str, Any], kind: type[_Arguments]) -> _Arguments:
 
 
 def _predictions(run: _Run, split: str) -> Predictions:
-    task = run.folder.task
+    task = TASKS[run.record.task]
     return Predictions(run.folder.prediction_files[split], task.label_names, task.split_sizes[split])

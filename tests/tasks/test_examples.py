@@ -3,7 +3,6 @@
 import datasets
 import pytest
 
-from hf_vasso.tasks.arguments import GlueArguments
 from hf_vasso.tasks.examples import (
     count_train_examples,
     noisy_labels,
@@ -12,6 +11,7 @@ from hf_vasso.tasks.examples import (
     validation_splits,
 )
 from hf_vasso.tasks.glue import get_task
+from hf_vasso.tasks.glue_arguments import GlueArguments
 
 RTE = get_task("rte")
 LABELS = [0, 0, 0, 0, 1, 0, 1, 1, 0, 1]

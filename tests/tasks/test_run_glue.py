@@ -86,7 +86,7 @@ def test_every_method_trains_and_makes_the_passes_that_were_planned(flags, folde
 def test_a_later_command_leaves_where_the_run_was_trained(flags, folder, monkeypatch):
     assert main(flags) == 0
     before = read_record(folder / "result.json").environment
-    monkeypatch.setattr("hf_vasso.tasks.run_glue.environment", lambda device, threads: {**before, "threads": 99})
+    monkeypatch.setattr("hf_vasso.tasks.task_run.environment", lambda device, threads: {**before, "threads": 99})
     assert main([*flags, "--do_predict"]) == 0
     assert read_record(folder / "result.json").environment == before
 

@@ -1,0 +1,258 @@
+"""One run of a task, whatever the task: go on where it was, train, evaluate, predict, and write the record."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import asdict, replace
+from typing import Any, Generic, TypeVar
+
+import torch
+
+from hf_vasso.results.environment import environment
+from hf_vasso.results.record import Record, write_record
+from hf_vasso.tasks.binding import binding_arguments, result_arguments, with_base_names
+from hf_vasso.tasks.cost import NO_COST, TrainingClock, training_cost
+from hf_vasso.tasks.errors import user_errors
+from hf_vasso.tasks.interruption import stop_on_signal
+from hf_vasso.tasks.model_card import GlueTrainer
+from hf_vasso.tasks.run_folder import RunFolder
+from hf_vasso.tasks.task_arguments import TaskArguments, base_name
+from hf_vasso.training.arguments import VassoTrainingArguments
+
+__all__ = ["TaskRun"]
+
+Arguments = TypeVar("Arguments", bound=TaskArguments)
+
+# How many examples a stage is done on. A finished training is evaluated again under another limit, not refused.
+_LIMITS = {"do_eval": "max_eval_samples", "do_predict": "max_predict_samples"}
+
+# What `RunFolder.training` and the record's entries about an evaluation are where there was none.
+_NOT_TRAINED: dict[str, Any] = {"entries": {"train_examples": 0, "cost": NO_COST}, "fingerprints": {}}
+_NOT_EVALUATED: dict[str, Any] = {"metrics": {}, "eval_examples": 0, "collapsed": None, "majority": {}}
+
+
+class TaskRun(ABC, Generic[Arguments]):
+    """
+    A run: what is asked for on a command line, and how a task does it.
+
+    Args:
+        arguments: Task, data and model.
+        training: Method and training.
+        folder: The output folder.
+    """
+
+    trainer: GlueTrainer
+    """Set by `load`, as the others below."""
+
+    splits: dict[str, Any]
+    """Split name to the examples that the trainer takes."""
+
+    source: str
+    """Where the data came from."""
+
+    fingerprints: dict[str, str]
+    """Split name to that of its data."""
+
+    def __init__(self, arguments: Arguments, training: VassoTrainingArguments, folder: RunFolder) -> None:
+        self.arguments = arguments
+        self.training = training
+        self.folder = folder
+
+    @property
+    @abstractmethod
+    def task_name(self) -> str:
+        """The task, as records name it."""
+
+    @abstractmethod
+    def load(self, arguments: Arguments, trains: bool) -> None:
+        """
+        Load data and model and build the trainer.
+
+        Args:
+            arguments: Those of the run; where it has trained before, for the model that it has saved.
+            trains: Whether it is going to train.
+        """
+
+    @abstractmethod
+    def evaluate(self) -> dict[str, Any]:
+        """The record's entries about the evaluation: "metrics", "eval_examples", "collapsed" and "majority"."""
+
+    @abstractmethod
+    def predict(self) -> None:
+        """Write the files with the predictions."""
+
+    @abstractmethod
+    def direction(self, metric: str) -> str:
+        """Whether "higher" or "lower" values of a metric are better."""
+
+    @abstractmethod
+    def joint_fingerprint(self, fingerprints: dict[str, str]) -> str:
+        """That of the data on which a run was trained and judged, from those of its splits."""
+
+    def check(self) -> None:
+        """
+        Refuse to go on with something else than the folder holds.
+
+        Raises:
+            ValueError: The folder belongs to something else, or the run in it began with other flags.
+        """
+        self.folder.check_owner()
+        if not self.arguments.fresh:
+            self.folder.check_arguments(binding_arguments(self.arguments, self.training))
+
+    def make(self) -> Record:
+        """
+        Train, evaluate and predict as far as that is asked for and not done yet.
+
+        Returns:
+            The record, which is also written to `result.json` in the output folder, with a model card beside it.
+
+        Raises:
+            UserError: The data or the model cannot be used, or the run began with other flags.
+            SystemExit: A signal interrupted the training; the status is 130 or 143.
+        """
+        with user_errors():
+            self.check()
+            record = None if self.arguments.fresh else self.folder.record
+            if record is not None and self._is_done(record):
+                self._say(f"{self.folder.path}: finished before, nothing is trained (--fresh starts over)")
+                return record
+            has_trained = not self.arguments.fresh and self.folder.training is not None
+            trains = self.training.do_train and not has_trained
+            arguments = self.arguments.with_trained_model(self.folder.path) if has_trained else self.arguments
+            self.load(arguments, trains)
+        if self.training.process_index == 0:  # only now, so that a mistake found above can be mended without --fresh
+            self.folder.begin(binding_arguments(self.arguments, self.training), self.arguments.fresh)
+        if trains:
+            self._train()
+        return self._write(before=None if trains else record)  # what an earlier command found out about the model
+
+    def _write(self, before: Record | None) -> Record:
+        """Evaluate and predict, and write the record and the card."""
+        arguments = self.arguments if before is None else self._with_limits_of(before)
+        evaluated = self._evaluated(before)
+        if self.training.do_predict:
+            self.predict()
+            self._say("\n".join(f"predictions: {path}" for path in self.folder.prediction_files.values()))
+        trained = (self.folder.training or _NOT_TRAINED)["entries"]
+        record = self._record(arguments, {"environment": self._environment(), **trained, **evaluated})
+        if self.training.process_index == 0:
+            write_record(record, self.folder.path)
+        self.trainer.record = record
+        self.trainer.create_model_card()
+        if self.training.push_to_hub:
+            self.trainer.push_to_hub()
+        return record
+
+    def _is_done(self, record: Record) -> bool:
+        asked = self.training
+        trained = not asked.do_train or self.folder.training is not None
+        evaluated = not asked.do_eval or bool(record.metrics)
+        predicted = not asked.do_predict or all(path.exists() for path in self.folder.prediction_files.values())
+        same_limits = all(
+            getattr(self.arguments, limit) == record.arguments[limit]
+            for stage, limit in _LIMITS.items()
+            if getattr(asked, stage)
+        )
+        pushed = not asked.push_to_hub  # nothing tells whether an earlier command came to that
+        return trained and evaluated and predicted and same_limits and pushed
+
+    def _with_limits_of(self, record: Record) -> Arguments:
+        """The flags with the limits under which the stages that are not done again were done."""
+        kept = {
+            limit: record.arguments[limit] for stage, limit in _LIMITS.items() if not getattr(self.training, stage)
+        }
+        return replace(self.arguments, **kept)
+
+    def _train(self) -> None:
+        clock = TrainingClock()
+        self.trainer.add_callback(clock)
+        checkpoint = self._checkpoint()
+        with stop_on_signal(self.trainer) as stop:
+            metrics = self.trainer.train(resume_from_checkpoint=checkpoint).metrics
+            step, last_step = self.trainer.state.global_step, self.trainer.state.max_steps
+            if stop.received is None or step == last_step:
+                self._keep_model(metrics, clock)
+        if stop.received is not None:
+            self._say(f"{self.folder.path}: interrupted after step {step}; repeat the command to continue")
+            raise SystemExit(128 + stop.received)
+
+    def _checkpoint(self) -> str | None:
+        """The checkpoint from which the training goes on."""
+        with self.training.main_process_first(local=False, desc="looking for a checkpoint"):
+            with user_errors():
+                checkpoint = self.folder.checkpoint(self.training.resume_from_checkpoint)
+            if self.training.process_index == 0:
+                self.folder.clear_results()  # of an earlier command that only evaluated
+        if checkpoint is not None:
+            self._say(f"{self.folder.path}: continuing from {checkpoint}")
+        elif self.folder.has_checkpoints:
+            self._say(
+                f"{self.folder.path}: the training starts over, as each checkpoint is cut off, of the last step, or "
+                "holds only the model (--save_only_model)"
+            )
+        return checkpoint
+
+    def _keep_model(self, metrics: dict[str, float], clock: TrainingClock) -> None:
+        if self.training.process_index == 0:
+            self.folder.clear_model()
+        self.trainer.save_model()
+        self.trainer.save_metrics("train", metrics)
+        if self.training.process_index == 0:
+            entries = {
+                "train_examples": len(self.splits["train"]),
+                "cost": training_cost(self.trainer, clock),
+                "history": _history(self.trainer.state.log_history),
+                "environment": self._environment(),
+            }
+            self.folder.keep_training({"entries": entries, "fingerprints": self.fingerprints})
+
+    def _evaluated(self, before: Record | None) -> dict[str, Any]:
+        """The record's entries about an evaluation: now, by an earlier command, or none."""
+        if self.training.do_eval:
+            return {**self.evaluate(), "data": self._data()}
+        if before is None:
+            return {**_NOT_EVALUATED, "data": self._data()}
+        if before.metrics:
+            self._say(f"{self.folder.path}: not evaluated now; the metrics are those of an earlier command")
+        return {name: getattr(before, name) for name in (*_NOT_EVALUATED, "data")}
+
+    def _data(self) -> dict[str, str]:
+        """The record's entry about the data: what the run was trained on, perhaps earlier, and is judged on."""
+        fingerprints = {**(self.folder.training or _NOT_TRAINED)["fingerprints"], **self.fingerprints}
+        return {"source": self.source, "fingerprint": self.joint_fingerprint(fingerprints)}
+
+    def _record(self, arguments: Arguments, outcome: dict[str, Any]) -> Record:
+        method = self.training.build_method()
+        paper = asdict(method.paper) if method.paper else None
+        return Record(
+            task=self.task_name,
+            task_label=arguments.task_label or self.task_name,
+            model=base_name(arguments.model),
+            label=arguments.method_label or method.name,
+            method={"name": method.name, "numbers": method.numbers, "paper": paper},
+            seed=self.training.seed,
+            directions={name: self.direction(name) for name in outcome["metrics"]},
+            arguments=with_base_names(result_arguments(arguments, self.training)),
+            **outcome,
+        )
+
+    def _environment(self) -> dict[str, Any]:
+        return environment(_device_name(self.training.device), torch.get_num_threads())
+
+    def _say(self, message: str) -> None:
+        if self.training.process_index == 0:
+            print(message)
+
+
+def _history(logs: Sequence[dict[str, Any]]) -> dict[str, list[float | None]]:
+    """The columns of a record's history from the Trainer's log."""
+    rows = [entries for entries in logs if "loss" in entries]
+    return {
+        name: [entries.get(name) for entries in rows]
+        for name in ("step", "loss", "sharpness/gap")
+        if any(name in entries for entries in rows)
+    }
+
+
+def _device_name(device: torch.device) -> str:
+    return torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
