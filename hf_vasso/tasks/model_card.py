@@ -8,18 +8,15 @@ from typing import Any
 from huggingface_hub import EvalResult, ModelCard, ModelCardData
 
 from hf_vasso.methods import Method
-from hf_vasso.results.files import write_text
 from hf_vasso.results.record import Record, describe_method
 from hf_vasso.results.tables import markdown_table
 from hf_vasso.spelling import escape_markdown
 from hf_vasso.tasks.glue import TASKS
 from hf_vasso.tasks.glue_arguments import GlueArguments
-from hf_vasso.tasks.run_folder import MODEL_CARD
 from hf_vasso.training.arguments import VassoTrainingArguments
 from hf_vasso.training.model_card import method_section, method_tags
-from hf_vasso.training.trainer import VassoTrainer
 
-__all__ = ["GlueTrainer", "model_card"]
+__all__ = ["model_card"]
 
 _TEMPLATE = """\
 ---
@@ -94,19 +91,6 @@ _SHOWN_FLAGS = {
     "weight_decay",
 }
 _FILLED_IN_FLAGS = {"accelerator_config", "fsdp_config"}  # by Transformers, where nothing is given
-
-
-class GlueTrainer(VassoTrainer):
-    """A `VassoTrainer` whose card is that of a run, once there is a record: each push writes the card anew."""
-
-    record: Record | None = None
-
-    def create_model_card(self, *args: Any, **kwargs: Any) -> None:
-        """Write `README.md`: from the record, or the Trainer's own where a push comes before the evaluation."""
-        if self.record is None:
-            super().create_model_card(*args, **kwargs)
-        elif self.is_world_process_zero():
-            write_text(Path(str(self.args.output_dir), MODEL_CARD), str(model_card(self.record, self.method)))
 
 
 def model_card(record: Record, method: Method) -> ModelCard:

@@ -16,6 +16,7 @@ from transformers import (
 from hf_vasso.results.files import write_text
 from hf_vasso.results.record import Record
 from hf_vasso.results.summary import summary
+from hf_vasso.tasks.card_trainer import CardMixin
 from hf_vasso.tasks.data import joint_fingerprint, load_task
 from hf_vasso.tasks.encoding import encode
 from hf_vasso.tasks.errors import user_errors
@@ -25,12 +26,13 @@ from hf_vasso.tasks.glue_arguments import GlueArguments, parse_glue_arguments
 from hf_vasso.tasks.labels import label_order, ordered_metrics, ordered_predictions, task_labels
 from hf_vasso.tasks.metrics import majority_scores, metric_direction, recorded_metrics
 from hf_vasso.tasks.model import hub_options, load_model, load_tokenizer
-from hf_vasso.tasks.model_card import GlueTrainer
+from hf_vasso.tasks.model_card import model_card
 from hf_vasso.tasks.plan import describe_plan
 from hf_vasso.tasks.probe import ProbeConfig, pooled_features
 from hf_vasso.tasks.run_folder import RunFolder
 from hf_vasso.tasks.task_run import TaskRun
 from hf_vasso.training.arguments import VassoTrainingArguments
+from hf_vasso.training.trainer import VassoTrainer
 
 __all__ = ["main", "run_glue"]
 
@@ -78,6 +80,10 @@ def run_glue(glue: GlueArguments, training: VassoTrainingArguments) -> Record:
     return _GlueRun(glue, training).make()
 
 
+class _GlueTrainer(CardMixin, VassoTrainer):
+    """A `VassoTrainer` with the card of its run."""
+
+
 class _GlueRun(TaskRun[GlueArguments]):
     """
     A run of a GLUE task.
@@ -123,7 +129,7 @@ class _GlueRun(TaskRun[GlueArguments]):
                     self.splits, tokenizer, model.config, hub_options(arguments), training.device
                 )
         self.judged_on = validation_splits(task, arguments)
-        self.trainer = GlueTrainer(
+        self.trainer = _GlueTrainer(
             model=model,
             args=training,
             train_dataset=self.splits.get("train"),
@@ -152,16 +158,20 @@ class _GlueRun(TaskRun[GlueArguments]):
             "majority": majority,
         }
 
-    def predict(self) -> None:
+    def predict(self) -> dict[str, Any]:
         for split, path in self.folder.prediction_files.items():
             outputs = self.trainer.predict(self.splits[split], metric_key_prefix="predict").predictions
             labels = ordered_predictions(self.task, outputs, self.order)
             if self.training.process_index == 0:
                 lines = [f"{index}\t{_answer(self.task, label)}\n" for index, label in enumerate(labels)]
                 write_text(path, "index\tprediction\n" + "".join(lines))
+        return {}
 
     def direction(self, metric: str) -> str:
         return metric_direction(self.task, metric)
+
+    def card(self, record: Record) -> str:
+        return str(model_card(record, self.trainer.method))
 
     def joint_fingerprint(self, fingerprints: dict[str, str]) -> str:
         return joint_fingerprint(self.task, fingerprints)

@@ -13,7 +13,6 @@ from hf_vasso.tasks.binding import binding_arguments, result_arguments, with_bas
 from hf_vasso.tasks.cost import NO_COST, TrainingClock, training_cost
 from hf_vasso.tasks.errors import user_errors
 from hf_vasso.tasks.interruption import stop_on_signal
-from hf_vasso.tasks.model_card import GlueTrainer
 from hf_vasso.tasks.run_folder import RunFolder
 from hf_vasso.tasks.task_arguments import TaskArguments, base_name
 from hf_vasso.training.arguments import VassoTrainingArguments
@@ -40,8 +39,8 @@ class TaskRun(ABC, Generic[Arguments]):
         folder: The output folder.
     """
 
-    trainer: GlueTrainer
-    """Set by `load`, as the others below."""
+    trainer: Any
+    """A Trainer with a `CardMixin`. It is set by `load`, as the others below are."""
 
     splits: dict[str, Any]
     """Split name to the examples that the trainer takes."""
@@ -77,16 +76,24 @@ class TaskRun(ABC, Generic[Arguments]):
         """The record's entries about the evaluation: "metrics", "eval_examples", "collapsed" and "majority"."""
 
     @abstractmethod
-    def predict(self) -> None:
-        """Write the files with the predictions."""
+    def predict(self) -> dict[str, Any]:
+        """Write the files with the predictions; return what of the record's entries that changes, if anything."""
 
     @abstractmethod
     def direction(self, metric: str) -> str:
         """Whether "higher" or "lower" values of a metric are better."""
 
     @abstractmethod
+    def card(self, record: Record) -> str | None:
+        """The text of the model card; None leaves it to the Trainer."""
+
+    @abstractmethod
     def joint_fingerprint(self, fingerprints: dict[str, str]) -> str:
         """That of the data on which a run was trained and judged, from those of its splits."""
+
+    def has_evaluated(self, record: Record) -> bool:
+        """Whether a record has what `evaluate` finds out."""
+        return bool(record.metrics)
 
     def check(self) -> None:
         """
@@ -131,13 +138,15 @@ class TaskRun(ABC, Generic[Arguments]):
         arguments = self.arguments if before is None else self._with_limits_of(before)
         evaluated = self._evaluated(before)
         if self.training.do_predict:
-            self.predict()
+            predicted = self.predict()
+            metrics = {**predicted.get("metrics", {}), **evaluated["metrics"]}
+            evaluated |= {**predicted, "metrics": metrics}
             self._say("\n".join(f"predictions: {path}" for path in self.folder.prediction_files.values()))
         trained = (self.folder.training or _NOT_TRAINED)["entries"]
         record = self._record(arguments, {"environment": self._environment(), **trained, **evaluated})
         if self.training.process_index == 0:
             write_record(record, self.folder.path)
-        self.trainer.record = record
+        self.trainer.card = self.card(record)
         self.trainer.create_model_card()
         if self.training.push_to_hub:
             self.trainer.push_to_hub()
@@ -146,7 +155,7 @@ class TaskRun(ABC, Generic[Arguments]):
     def _is_done(self, record: Record) -> bool:
         asked = self.training
         trained = not asked.do_train or self.folder.training is not None
-        evaluated = not asked.do_eval or bool(record.metrics)
+        evaluated = not asked.do_eval or self.has_evaluated(record)
         predicted = not asked.do_predict or all(path.exists() for path in self.folder.prediction_files.values())
         same_limits = all(
             getattr(self.arguments, limit) == record.arguments[limit]

@@ -13,6 +13,7 @@ from torch import Tensor
 from torch.nn import functional
 from torch.utils.data import DataLoader
 
+from hf_vasso.tasks.card_trainer import CardMixin
 from hf_vasso.tasks.token_batches import TokenBatches
 from hf_vasso.training.loss_scale import IGNORE_INDEX
 from hf_vasso.training.trainer import VassoSeq2SeqTrainer
@@ -23,7 +24,7 @@ __all__ = ["TranslationTrainer"]
 _LONGEST_TIMES, _LONGEST_PLUS = 1.2, 10
 
 
-class TranslationTrainer(VassoSeq2SeqTrainer):
+class TranslationTrainer(CardMixin, VassoSeq2SeqTrainer):
     """
     A `VassoSeq2SeqTrainer` whose batches have about equally many tokens.
 
@@ -104,8 +105,8 @@ class TranslationTrainer(VassoSeq2SeqTrainer):
         """
         Translate by beam search, in batches of sources of like length.
 
-        It looks until nothing better can come. fairseq stops at as many hypotheses as beams, among which a model with a
-        small vocabulary has many that it only began.
+        It looks until nothing better can come. fairseq stops at as many hypotheses as beams, and where the vocabulary
+        is small many of those are only beginnings.
 
         Args:
             data: Pairs.
