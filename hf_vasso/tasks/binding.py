@@ -4,7 +4,7 @@ import os
 from typing import Any
 
 from hf_vasso.tasks.task_arguments import PATHS, TaskArguments, base_name
-from hf_vasso.training.arguments import VassoTrainingArguments
+from hf_vasso.training.arguments import AnyTrainingArguments
 
 __all__ = ["binding_arguments", "result_arguments", "with_base_names"]
 
@@ -51,7 +51,7 @@ _FREE = {
 _CHECKPOINTS = {"save_steps", "save_strategy"}
 
 
-def result_arguments(arguments: TaskArguments, training: VassoTrainingArguments) -> dict[str, Any]:
+def result_arguments(arguments: TaskArguments, training: AnyTrainingArguments) -> dict[str, Any]:
     """
     The flags that change the training, its evaluation or its predictions.
 
@@ -76,7 +76,7 @@ def result_arguments(arguments: TaskArguments, training: VassoTrainingArguments)
     return {**kept, "num_processes": training.world_size}
 
 
-def binding_arguments(arguments: TaskArguments, training: VassoTrainingArguments) -> dict[str, Any]:
+def binding_arguments(arguments: TaskArguments, training: AnyTrainingArguments) -> dict[str, Any]:
     """
     The flags that change the training: a run can be continued only with the same ones.
 

@@ -8,12 +8,21 @@ from typing import Any
 from hf_vasso.results.record import describe_method
 from hf_vasso.tasks.data import load_task
 from hf_vasso.tasks.examples import count_train_examples
-from hf_vasso.tasks.glue import Task, get_task
+from hf_vasso.tasks.glue import get_task
 from hf_vasso.tasks.glue_arguments import GlueArguments
 from hf_vasso.tasks.run_folder import RunFolder
-from hf_vasso.training.arguments import VassoTrainingArguments
+from hf_vasso.tasks.task_arguments import TaskArguments
+from hf_vasso.training.arguments import AnyTrainingArguments, VassoTrainingArguments
 
-__all__ = ["PlannedTraining", "TrainingSize", "describe_plan", "plan_training", "training_size"]
+__all__ = [
+    "PlannedTraining",
+    "TrainingSize",
+    "describe_plan",
+    "plan_training",
+    "size_of_epochs",
+    "training_size",
+    "with_passes",
+]
 
 
 @dataclass(frozen=True)
@@ -42,7 +51,17 @@ def training_size(examples: int, training: VassoTrainingArguments) -> TrainingSi
         The counts.
     """
     batches = examples / (training.train_batch_size * training.world_size)
-    batches_per_epoch = math.floor(batches) if training.dataloader_drop_last else math.ceil(batches)
+    return size_of_epochs(math.floor(batches) if training.dataloader_drop_last else math.ceil(batches), training)
+
+
+def size_of_epochs(batches_per_epoch: int, training: AnyTrainingArguments) -> TrainingSize:
+    """
+    The same from the batches of an epoch.
+
+    Args:
+        batches_per_epoch: Of each process.
+        training: Accumulation, epochs or steps.
+    """
     steps_per_epoch = max(math.ceil(batches_per_epoch / training.gradient_accumulation_steps), 1)
     steps = training.max_steps if training.max_steps > 0 else math.ceil(training.num_train_epochs * steps_per_epoch)
     epochs, steps_left = divmod(steps, steps_per_epoch)
@@ -85,45 +104,62 @@ def plan_training(glue: GlueArguments, training: VassoTrainingArguments) -> Plan
     """
     labels, available = _train_labels(glue.task_name, glue.data_dir)
     examples = count_train_examples(labels, available, get_task(glue.task_name), glue)
-    size = training_size(examples, training)
+    return with_passes(examples, training_size(examples, training), training)
+
+
+def with_passes(examples: int, size: TrainingSize, training: AnyTrainingArguments) -> PlannedTraining:
+    """
+    What a training of some size will spend.
+
+    Args:
+        examples: Training examples.
+        size: Steps and micro-batches.
+        training: Its method.
+    """
     method = training.build_method()
     passes = [round(size.micro_batches * mean) for mean in (method.mean_forward_passes, method.mean_passes)]
     return PlannedTraining(examples, size.steps, *passes)
 
 
-def describe_plan(glue: GlueArguments, training: VassoTrainingArguments, task: Task, folder: RunFolder) -> str:
+def describe_plan(
+    arguments: TaskArguments,
+    training: AnyTrainingArguments,
+    task_name: str,
+    folder: RunFolder,
+    planned: PlannedTraining | None,
+) -> str:
     """
     Describe a run before it is made.
 
     Args:
-        glue: Task, data and model.
+        arguments: Task, data and model.
         training: Method and training.
-        task: Without `data_dir` its official sizes are used.
+        task_name: The task.
         folder: It tells how far the run has come.
+        planned: What the training will spend; None where it is not asked for, or not known.
 
     Returns:
         One line per fact.
 
     Raises:
-        DataError: The files in `data_dir` cannot be used, or the task has no official size.
         ValueError: The training cannot be continued from the checkpoint.
     """
     method = training.build_method()
     facts = {
-        "task": task.name,
-        "model": glue.model,
-        "method": describe_method(glue.method_label or method.name, method.numbers, training.to_dict()["optim"]),
+        "task": task_name,
+        "model": arguments.model,
+        "method": describe_method(arguments.method_label or method.name, method.numbers, training.to_dict()["optim"]),
         "seed": training.seed,
         "stages": ", ".join(stage for stage in ("train", "eval", "predict") if getattr(training, f"do_{stage}")),
     }
-    if training.do_train:
-        planned = plan_training(glue, training)
+    if planned is not None:
         facts |= {
             "training examples": planned.examples,
             "steps": planned.steps,
             "passes": f"{planned.passes} forward and {planned.backward_passes} backward (micro-batches, per process)",
         }
-    facts |= {"output folder": training.output_dir, "state": "starts over" if glue.fresh else _state(folder, training)}
+    state = "starts over" if arguments.fresh else _state(folder, training)
+    facts |= {"output folder": training.output_dir, "state": state}
     width = max(len(name) for name in facts)
     return "\n".join(f"{name:<{width}}  {value}" for name, value in facts.items())
 
@@ -138,7 +174,7 @@ def _train_labels(task_name: str, data_dir: str | None) -> tuple[list[Any] | Non
     return labels, len(labels)
 
 
-def _state(folder: RunFolder, training: VassoTrainingArguments) -> str:
+def _state(folder: RunFolder, training: AnyTrainingArguments) -> str:
     if folder.is_finished:
         return "finished"
     if folder.training is not None:

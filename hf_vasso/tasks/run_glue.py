@@ -27,7 +27,7 @@ from hf_vasso.tasks.labels import label_order, ordered_metrics, ordered_predicti
 from hf_vasso.tasks.metrics import majority_scores, metric_direction, recorded_metrics
 from hf_vasso.tasks.model import hub_options, load_model, load_tokenizer
 from hf_vasso.tasks.model_card import model_card
-from hf_vasso.tasks.plan import describe_plan
+from hf_vasso.tasks.plan import describe_plan, plan_training
 from hf_vasso.tasks.probe import ProbeConfig, pooled_features
 from hf_vasso.tasks.run_folder import RunFolder
 from hf_vasso.tasks.task_run import TaskRun
@@ -181,7 +181,8 @@ def _plan(glue: GlueArguments, training: VassoTrainingArguments) -> str:
     with user_errors():
         run = _GlueRun(glue, training)
         run.check()
-        return describe_plan(glue, training, run.task, run.folder)
+        planned = plan_training(glue, training) if training.do_train else None
+        return describe_plan(glue, training, run.task.name, run.folder, planned)
 
 
 def _collator(config: PretrainedConfig, tokenizer: PreTrainedTokenizerBase, training: TrainingArguments) -> Any:

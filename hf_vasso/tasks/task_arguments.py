@@ -157,6 +157,7 @@ def parse_flags(
     if unknown:
         raise ValueError(_unknown_flag(parser.prog, unknown, vars(given), instead_of))
     words += defaults(given)
+    given, _ = parser.parse_known_args(words)
     if given.output_dir is None:
         words += ["--output_dir", str(_output_dir(given))]
     if not torch.accelerator.is_available():

@@ -15,7 +15,7 @@ from hf_vasso.tasks.errors import user_errors
 from hf_vasso.tasks.interruption import stop_on_signal
 from hf_vasso.tasks.run_folder import RunFolder
 from hf_vasso.tasks.task_arguments import TaskArguments, base_name
-from hf_vasso.training.arguments import VassoTrainingArguments
+from hf_vasso.training.arguments import AnyTrainingArguments
 
 __all__ = ["TaskRun"]
 
@@ -51,7 +51,7 @@ class TaskRun(ABC, Generic[Arguments]):
     fingerprints: dict[str, str]
     """Split name to that of its data."""
 
-    def __init__(self, arguments: Arguments, training: VassoTrainingArguments, folder: RunFolder) -> None:
+    def __init__(self, arguments: Arguments, training: AnyTrainingArguments, folder: RunFolder) -> None:
         self.arguments = arguments
         self.training = training
         self.folder = folder

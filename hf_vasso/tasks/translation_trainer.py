@@ -18,7 +18,7 @@ from hf_vasso.tasks.token_batches import TokenBatches
 from hf_vasso.training.loss_scale import IGNORE_INDEX
 from hf_vasso.training.trainer import VassoSeq2SeqTrainer
 
-__all__ = ["TranslationTrainer"]
+__all__ = ["TranslationTrainer", "pair_lengths"]
 
 # fairseq's for IWSLT: a translation has at most 1.2 times as many tokens as its source, and ten more.
 _LONGEST_TIMES, _LONGEST_PLUS = 1.2, 10
@@ -54,7 +54,7 @@ class TranslationTrainer(CardMixin, VassoSeq2SeqTrainer):
         data: Any = self.train_dataset
         seed = self.args.seed if self.args.data_seed is None else self.args.data_seed
         batches = TokenBatches(
-            _lengths(data), self.max_tokens, seed, self.accelerator.num_processes, self.accelerator.process_index
+            pair_lengths(data), self.max_tokens, seed, self.accelerator.num_processes, self.accelerator.process_index
         )
         return self._loader(data, batches)
 
@@ -143,12 +143,12 @@ class TranslationTrainer(CardMixin, VassoSeq2SeqTrainer):
 
     def _share(self, data: datasets.Dataset) -> list[list[int]]:
         """This process' part of the batches of an evaluation, in which nothing is dropped for being long."""
-        lengths = _lengths(data)
+        lengths = pair_lengths(data)
         batches = TokenBatches(lengths, max(self.max_tokens, int(lengths.max())), seed=0)
         return list(batches)[self.accelerator.process_index :: self.accelerator.num_processes]
 
 
-def _lengths(data: datasets.Dataset) -> np.ndarray:
+def pair_lengths(data: datasets.Dataset) -> np.ndarray:
     """(pairs, 2): the tokens of each source and target."""
     return np.array(
         [[len(source), len(target)] for source, target in zip(data["input_ids"], data["labels"], strict=True)]

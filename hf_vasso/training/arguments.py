@@ -10,7 +10,13 @@ from hf_vasso.engine.parameters import compile_pattern
 from hf_vasso.engine.rho import RHO_SCHEDULERS, RhoSchedule
 from hf_vasso.methods import METHODS, Method, get_method
 
-__all__ = ["PERTURBATION_OPTIONS", "SharpnessArguments", "VassoSeq2SeqTrainingArguments", "VassoTrainingArguments"]
+__all__ = [
+    "PERTURBATION_OPTIONS",
+    "AnyTrainingArguments",
+    "SharpnessArguments",
+    "VassoSeq2SeqTrainingArguments",
+    "VassoTrainingArguments",
+]
 
 PERTURBATION_OPTIONS = ("ascent_every", "ascent_fraction", "rho_warmup_steps", "rho_scheduler_type", "no_perturb")
 """What is refused for a method without a perturbation."""
@@ -141,6 +147,9 @@ class VassoTrainingArguments(SharpnessArguments, TrainingArguments):
 @dataclass
 class VassoSeq2SeqTrainingArguments(SharpnessArguments, Seq2SeqTrainingArguments):
     """`Seq2SeqTrainingArguments` and the fields of `SharpnessArguments`."""
+
+
+AnyTrainingArguments = VassoTrainingArguments | VassoSeq2SeqTrainingArguments
 
 
 def _as_object(method_args: dict[str, Any] | str | None) -> dict[str, Any] | None:

@@ -1,0 +1,195 @@
+"""Train a translation model, evaluate it and translate the test part: what `hf-vasso translate` does."""
+
+import hashlib
+import json
+from collections.abc import Sequence
+from typing import Any
+
+from datasets import Dataset, disable_progress_bars
+from sacremoses import MosesTokenizer
+from transformers import AutoModelForSeq2SeqLM, DataCollatorForSeq2Seq, FSMTTokenizer, PreTrainedModel, set_seed
+
+from hf_vasso.results.files import write_text
+from hf_vasso.results.record import Record
+from hf_vasso.results.summary import summary
+from hf_vasso.tasks.bleu import TranslationScores, score_translations
+from hf_vasso.tasks.errors import user_errors
+from hf_vasso.tasks.plan import describe_plan, size_of_epochs, with_passes
+from hf_vasso.tasks.run_folder import RunFolder
+from hf_vasso.tasks.subwords import decoded_words
+from hf_vasso.tasks.task_run import TaskRun
+from hf_vasso.tasks.token_batches import TokenBatches
+from hf_vasso.tasks.translation_arguments import TranslationArguments, parse_translation_arguments
+from hf_vasso.tasks.translation_data import load_corpus
+from hf_vasso.tasks.translation_model import ARCHITECTURES, new_model
+from hf_vasso.tasks.translation_trainer import TranslationTrainer, pair_lengths
+from hf_vasso.training.arguments import VassoSeq2SeqTrainingArguments
+
+__all__ = ["main", "run_translation"]
+
+_POSITIONS_TIMES = 4  # a test sentence may be longer than all that is trained on, and so may its translation
+_FILES = {"test": "generated_predictions.txt", "references": "references.txt"}
+
+
+def main(arguments: Sequence[str]) -> int:
+    """
+    Run `hf-vasso translate`.
+
+    Args:
+        arguments: The words after the command's name.
+
+    Returns:
+        The exit status.
+
+    Raises:
+        UserError: The arguments, the data or the model cannot be used, or the run began with other flags.
+        SystemExit: A signal interrupted the training; the status is 130 or 143.
+    """
+    with user_errors():
+        translation, training = parse_translation_arguments(arguments)
+    if translation.dry_run:
+        shown = _plan(translation, training)
+    else:
+        shown = summary(run_translation(translation, training), str(training.output_dir))
+    if training.process_index == 0:
+        print(shown)
+    return 0
+
+
+def run_translation(translation: TranslationArguments, training: VassoSeq2SeqTrainingArguments) -> Record:
+    """
+    Train, evaluate and translate as far as that is asked for and not done yet.
+
+    Args:
+        translation: Corpus and model.
+        training: Method and training.
+
+    Returns:
+        The record, which is also written to `result.json` in the output folder. Its metrics are those of the test
+        part; those of the validation part begin with `validation_`.
+
+    Raises:
+        UserError: The data or the model cannot be used, or the run began with other flags.
+        SystemExit: A signal interrupted the training; the status is 130 or 143.
+    """
+    return _TranslationRun(translation, training).make()
+
+
+class _TranslationRun(TaskRun[TranslationArguments]):
+    """
+    A run of a translation task.
+
+    Args:
+        translation: Corpus and model.
+        training: Method and training.
+    """
+
+    def __init__(self, translation: TranslationArguments, training: VassoSeq2SeqTrainingArguments) -> None:
+        super().__init__(translation, training, RunFolder(str(training.output_dir), _FILES))
+
+    @property
+    def task_name(self) -> str:
+        return self.arguments.corpus.name
+
+    def load(self, arguments: TranslationArguments, trains: bool) -> None:
+        needed = {
+            "train": trains or arguments.model_name_or_path is None or arguments.holdout_samples is not None,
+            "validation": self.training.do_eval and arguments.holdout_samples is None,
+            "test": self.training.do_predict,
+        }
+        if self.training.process_index > 0:
+            disable_progress_bars()
+        set_seed(self.training.seed)  # before the model draws its weights
+        with self.training.main_process_first(desc="preparing the data"):
+            data = load_corpus(arguments, [split for split, is_needed in needed.items() if is_needed], self._say)
+        self.splits, self.source, self.fingerprints = data.splits, data.source, data.fingerprints
+        self.tokenizer = data.tokenizer
+        model = _load_model(arguments, data.tokenizer)
+        self.trainer = TranslationTrainer(
+            model=model,
+            args=self.training,
+            train_dataset=self.splits.get("train"),
+            eval_dataset=self.splits.get("validation"),
+            processing_class=data.tokenizer,
+            data_collator=DataCollatorForSeq2Seq(data.tokenizer, model=model),
+            max_tokens=arguments.max_tokens,
+            num_beams=arguments.num_beams,
+            score=lambda pairs, ids: self._scores(pairs, ids).metrics,
+        )
+
+    def evaluate(self) -> dict[str, Any]:
+        scores = self.trainer.evaluate(metric_key_prefix="validation")
+        self.trainer.save_metrics("eval", scores)
+        return {
+            "metrics": {name: value for name, value in scores.items() if name.startswith("validation_")},
+            "eval_examples": len(self.splits["validation"]),
+            "collapsed": None,
+            "majority": {},
+        }
+
+    def predict(self) -> dict[str, Any]:
+        pairs = self.splits["test"]
+        ids = self.trainer.translate(pairs)
+        scores = self._scores(pairs, ids)
+        if self.training.process_index == 0:
+            for name, lines in (("test", self._texts(ids)), ("references", pairs["text"][:])):
+                write_text(
+                    self.folder.prediction_files[name], "".join(f"{' '.join(line.split())}\n" for line in lines)
+                )
+            for name, signature in scores.signatures.items():
+                self._say(f"{name}: {scores.metrics[name]:.2f} ({signature})")
+        return {"metrics": scores.metrics, "eval_examples": len(pairs), "data": self._data()}
+
+    def has_evaluated(self, record: Record) -> bool:
+        return any(name.startswith("validation_") for name in record.metrics)
+
+    def direction(self, metric: str) -> str:
+        return "lower" if metric.endswith(("loss", "perplexity")) else "higher"
+
+    def card(self, record: Record) -> None:
+        return None
+
+    def joint_fingerprint(self, fingerprints: dict[str, str]) -> str:
+        """A run is judged on the test part, where it has come so far."""
+        decisive = {
+            name: value for name, value in fingerprints.items() if name != "validation" or "test" not in fingerprints
+        }
+        return hashlib.sha256(json.dumps(decisive, sort_keys=True).encode()).hexdigest()[:16]
+
+    def _texts(self, ids: Sequence[Sequence[int]]) -> list[str]:
+        return self.tokenizer.batch_decode(list(map(list, ids)), skip_special_tokens=True)
+
+    def _scores(self, pairs: Dataset, ids: Sequence[Sequence[int]]) -> TranslationScores:
+        """The scores of translations: words are the corpus' own where it has them, else Moses' of the texts."""
+        texts = self._texts(ids), pairs["text"][:]
+        if self.arguments.corpus.has_words and isinstance(self.tokenizer, FSMTTokenizer):
+            return score_translations(texts, ([decoded_words(self.tokenizer, i) for i in ids], pairs["words"][:]))
+        moses = MosesTokenizer(self.arguments.corpus.languages[1])
+        words = [[" ".join(moses.tokenize(text, escape=False)) for text in lines] for lines in texts]
+        return score_translations(texts, (words[0], words[1]))
+
+
+def _plan(translation: TranslationArguments, training: VassoSeq2SeqTrainingArguments) -> str:
+    """What would be done; how many steps that is, is known where the data lie in a folder."""
+    with user_errors():
+        run = _TranslationRun(translation, training)
+        run.check()
+        planned = None
+        if training.do_train and translation.data_dir is not None:
+            pairs = load_corpus(translation, ["train"], print).splits["train"]
+            batches = TokenBatches(pair_lengths(pairs), translation.max_tokens, training.seed, training.world_size)
+            planned = with_passes(len(pairs), size_of_epochs(len(batches), training), training)
+        return describe_plan(translation, training, run.task_name, run.folder, planned)
+
+
+def _load_model(arguments: TranslationArguments, tokenizer: Any) -> PreTrainedModel:
+    if arguments.model_name_or_path is None:
+        longest = max(arguments.max_source_length, arguments.max_target_length)
+        return new_model(ARCHITECTURES[str(arguments.config_name)], tokenizer, _POSITIONS_TIMES * longest)
+    return AutoModelForSeq2SeqLM.from_pretrained(
+        arguments.model_name_or_path,
+        cache_dir=arguments.cache_dir,
+        revision=arguments.model_revision,
+        token=arguments.token,
+        trust_remote_code=arguments.trust_remote_code,
+    )

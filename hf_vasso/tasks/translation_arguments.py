@@ -1,0 +1,157 @@
+"""The flags of `hf-vasso translate`: those of the Transformers example beside those of the training arguments."""
+
+from argparse import Namespace
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from functools import cache
+from pathlib import Path
+from typing import ClassVar
+
+from hf_vasso.tasks.task_arguments import TaskArguments, TaskParser, base_name, parse_flags
+from hf_vasso.tasks.translation import CORPORA, Corpus
+from hf_vasso.tasks.translation_model import ARCHITECTURES
+from hf_vasso.training.arguments import VassoSeq2SeqTrainingArguments
+
+__all__ = ["TranslationArguments", "parse_translation_arguments"]
+
+_INVALID_PAIRS = ("refuse", "drop")
+_INSTEAD_OF: dict[str, str] = dict.fromkeys(
+    ("test_file", "train_file", "validation_file"),
+    "pass --data_dir with a folder that holds train.de and train.en, and so on",
+)
+
+
+@dataclass(kw_only=True)
+class TranslationArguments(TaskArguments):
+    """
+    The corpus and the model; names as in the Transformers example `run_translation.py`.
+
+    Raises:
+        ValueError: The corpus or a language is unknown, no model is named, or a number is out of its range.
+    """
+
+    counts: ClassVar[tuple[str, ...]] = (
+        *TaskArguments.counts,
+        "max_tokens",
+        "vocab_size",
+        "max_source_length",
+        "max_target_length",
+        "num_beams",
+    )
+
+    task_name: str | None = field(
+        default=None,
+        metadata={
+            "help": f"The corpus: {', '.join(CORPORA)}, or a name for data of one's own; None is the base name of "
+            "data_dir or dataset_name."
+        },
+    )
+    source_lang: str | None = field(
+        default=None, metadata={"help": "The language to translate from, such as de; None is the corpus' first."}
+    )
+    target_lang: str | None = field(
+        default=None, metadata={"help": "The language to translate into, such as en; None is the corpus' second."}
+    )
+    data_dir: str | None = field(
+        default=None,
+        metadata={
+            "help": "A folder with train.de and train.en, valid.* and test.* (plain or .gz), or with one file of both "
+            "languages per split (.jsonl, .jsonl.gz, .csv, .parquet), instead of the hub."
+        },
+    )
+    dataset_name: str | None = field(default=None, metadata={"help": "A translation data set on the hub."})
+    dataset_config_name: str | None = field(default=None, metadata={"help": "Its configuration."})
+    invalid_pairs: str = field(
+        default="refuse",
+        metadata={"help": "What becomes of training pairs that say nothing or are too long: refuse or drop."},
+    )
+    max_tokens: int = field(
+        default=4096, metadata={"help": "Padded tokens of a batch on either side, at most, at least 1."}
+    )
+    vocab_size: int = field(
+        default=10000, metadata={"help": "Subwords of a model trained from scratch, both languages together."}
+    )
+    max_source_length: int = field(default=256, metadata={"help": "Longest training source, in tokens, at least 1."})
+    max_target_length: int = field(default=256, metadata={"help": "Longest training target, in tokens, at least 1."})
+    num_beams: int = field(default=5, metadata={"help": "Beams of a translation, at least 1; 1 is greedy."})
+
+    def __post_init__(self) -> None:
+        if self.task_name is None:
+            raise ValueError(f"no corpus is named; pass --task_name ({', '.join(CORPORA)}), or --data_dir")
+        super().__post_init__()
+        if self.invalid_pairs not in _INVALID_PAIRS:
+            raise ValueError(f"invalid_pairs must be one of {', '.join(_INVALID_PAIRS)}, got {self.invalid_pairs!r}")
+        if self.model_name_or_path is None and self.config_name not in ARCHITECTURES:
+            raise ValueError(
+                f"config_name must be one of {', '.join(ARCHITECTURES)} to train from scratch, got "
+                f"{self.config_name!r}; pass --model_name_or_path to fine-tune a pretrained model"
+            )
+        self.source_lang, self.target_lang = self._direction()
+
+    @property
+    def corpus(self) -> Corpus:
+        """The known corpus of that name, or the user's own; its languages are the source and the target."""
+        assert self.task_name is not None and self.source_lang is not None and self.target_lang is not None
+        languages = (self.source_lang, self.target_lang)
+        known = CORPORA.get(self.task_name)
+        if known is not None:
+            return replace(known, languages=languages)
+        return Corpus(self.task_name, languages, {}, hub_id=self.dataset_name, hub_config=self.dataset_config_name)
+
+    def _direction(self) -> tuple[str, str]:
+        known = CORPORA.get(str(self.task_name))
+        given = (self.source_lang, self.target_lang)
+        if known is None:
+            if None in given or (self.data_dir is None and self.dataset_name is None):
+                raise ValueError(
+                    f"corpus {self.task_name!r} is none of {', '.join(CORPORA)}; for data of one's own pass "
+                    "--source_lang, --target_lang, and --data_dir or --dataset_name"
+                )
+            return str(self.source_lang), str(self.target_lang)
+        first, second = known.languages
+        source = self.source_lang or (first if self.target_lang in (None, second) else second)
+        target = self.target_lang or (second if source == first else first)
+        if {source, target} != {first, second}:
+            raise ValueError(f"corpus {known.name} has {first} and {second}, got {source} and {target}")
+        return source, target
+
+
+def parse_translation_arguments(
+    arguments: Sequence[str],
+) -> tuple[TranslationArguments, VassoSeq2SeqTrainingArguments]:
+    """
+    Parse a command line, and the recipe that it names, whose flags it overrules.
+
+    Without any of `--do_train`, `--do_eval` and `--do_predict` it trains, evaluates and predicts.
+
+    Args:
+        arguments: The words after the command's name.
+
+    Returns:
+        The two groups of flags.
+
+    Raises:
+        ValueError: A flag is unknown, missing or has a wrong value.
+    """
+    translation, training = parse_flags(_parser(), arguments, _defaults, _INSTEAD_OF)
+    return translation, training
+
+
+@cache
+def _parser() -> TaskParser:
+    return TaskParser(
+        TranslationArguments,
+        VassoSeq2SeqTrainingArguments,
+        prog="hf-vasso translate",
+        description="Train a translation model, evaluate it and translate the test part.",
+    )
+
+
+def _defaults(given: Namespace) -> list[str]:
+    words = []
+    named = given.data_dir or given.dataset_name
+    if given.task_name is None and named is not None:
+        words += ["--task_name", Path(base_name(named)).name]
+    if not (given.do_train or given.do_eval or given.do_predict):
+        words += ["--do_train", "--do_eval", "--do_predict"]
+    return words

@@ -1,0 +1,134 @@
+"""`hf-vasso translate` from end to end: what it writes, what it leaves out, and that it goes on where it was."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+from transformers import AutoModelForSeq2SeqLM, AutoTokenizer
+
+from hf_vasso.cli import main
+from hf_vasso.results.record import read_record
+from hf_vasso.tasks.translation_arguments import parse_translation_arguments
+
+GERMAN = ["eins", "zwei", "drei", "vier", "fünf", "sechs", "sieben", "acht"]
+ENGLISH = ["one", "two", "three", "four", "five", "six", "seven", "eight"]
+COUNTS = {"train": 40, "valid": 8, "test": 6}
+
+
+@pytest.fixture
+def corpus(tmp_path):
+    folder = tmp_path / "numbers"
+    folder.mkdir()
+    for split, count in COUNTS.items():
+        for language, words in (("de", GERMAN), ("en", ENGLISH)):
+            lines = [" ".join(words[(n + 3 * step) % 8] for step in range(1 + n % 5)) + "." for n in range(count)]
+            (folder / f"{split}.{language}").write_text("".join(f"{line}\n" for line in lines))
+    return folder
+
+
+@pytest.fixture
+def flags(corpus, tmp_path):
+    return [
+        "translate",
+        *("--data_dir", str(corpus), "--source_lang", "de", "--target_lang", "en", "--config_name", "tiny"),
+        *("--max_tokens", "100", "--num_train_epochs", "1", "--num_beams", "2", "--vocab_size", "60"),
+        *("--output_dir", str(tmp_path / "run"), "--report_to", "none", "--disable_tqdm", "true", "--method", "sam"),
+        *("--max_source_length", "40", "--max_target_length", "40"),
+    ]
+
+
+def test_a_run_from_scratch(flags, corpus, tmp_path, capsys):
+    assert main(flags) == 0
+    folder = tmp_path / "run"
+    record = read_record(folder / "result.json")
+    assert (record.task, record.label, record.train_examples, record.eval_examples) == ("numbers", "sam", 40, 6)
+    names = ["bleu", "bleu_tokenized", "chrf"]
+    assert list(record.metrics)[:3] == names
+    assert set(record.metrics) - set(names) == {f"validation_{name}" for name in (*names, "loss", "perplexity")}
+    assert record.directions["validation_perplexity"] == "lower" and record.directions["bleu"] == "higher"
+    assert record.cost["forward_passes"] == 2 * record.cost["steps"]
+    references = (corpus / "test.en").read_text()
+    assert (folder / "references.txt").read_text() == references
+    assert (folder / "generated_predictions.txt").read_text().count("\n") == COUNTS["test"]
+    words = ["references.txt", "-i", "generated_predictions.txt", "-w", "10"]
+    printed = subprocess.run(
+        [sys.executable, "-m", "sacrebleu", *words], cwd=folder, capture_output=True, text=True, check=True
+    ).stdout
+    assert json.loads(printed)["score"] == pytest.approx(record.metrics["bleu"], abs=1e-9)
+    assert "nrefs:1|case:mixed|eff:no|tok:13a" in capsys.readouterr().out
+
+    assert main(flags) == 0  # again
+    assert "finished before" in capsys.readouterr().out
+    model, tokenizer = AutoModelForSeq2SeqLM.from_pretrained(folder), AutoTokenizer.from_pretrained(folder)
+    ids = model.generate(**tokenizer(["eins vier."], return_tensors="pt"), max_new_tokens=5)
+    assert isinstance(tokenizer.decode(ids[0], skip_special_tokens=True), str)
+
+
+def test_stages_one_after_the_other_are_one_command(flags, tmp_path):
+    assert main(flags) == 0
+    whole = read_record(tmp_path / "run" / "result.json")
+    flags[flags.index("--output_dir") + 1] = str(tmp_path / "parts")
+    for stage in ("--do_train", "--do_eval", "--do_predict"):
+        assert main([*flags, stage]) == 0
+    parts = read_record(tmp_path / "parts" / "result.json")
+    assert parts.metrics == whole.metrics and list(parts.metrics) == list(whole.metrics)
+    assert parts.data == whole.data
+
+
+def test_a_trained_model_is_fine_tuned(flags, tmp_path):
+    assert main([*flags, "--do_train"]) == 0
+    words = [*flags, "--model_name_or_path", str(tmp_path / "run"), "--output_dir", str(tmp_path / "tuned")]
+    words[words.index("--config_name") : words.index("--config_name") + 2] = []
+    assert main(words) == 0
+    assert read_record(tmp_path / "tuned" / "result.json").train_examples == COUNTS["train"]
+
+
+def test_dry_run(flags, tmp_path, capsys):
+    assert main([*flags, "--dry_run"]) == 0
+    printed = capsys.readouterr().out
+    assert main(flags) == 0
+    cost = read_record(tmp_path / "run" / "result.json").cost
+    assert f"steps              {cost['steps']}\n" in printed
+    assert f"{cost['forward_passes']} forward and {cost['backward_passes']} backward" in printed
+
+
+def test_what_cannot_be_trained_on(flags, corpus, tmp_path, capsys):
+    lines = (corpus / "train.en").read_text().splitlines()
+    lines[2], lines[7] = "", " ".join(ENGLISH * 9)
+    (corpus / "train.en").write_text("".join(f"{line}\n" for line in lines))
+    assert main(flags) == 2
+    assert "train: of 40 pairs 1 have an empty side (lines 3); mend them, or leave them out" in capsys.readouterr().err
+    assert main([*flags, "--invalid_pairs", "drop"]) == 0
+    printed = capsys.readouterr().out
+    assert "1 have an empty side (lines 3); they are left out" in printed
+    assert "1 have more than 40 and 40 tokens (lines 7); they are left out" in printed
+    assert read_record(tmp_path / "run" / "result.json").train_examples == 38
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--source_lang", "de"], "is none of iwslt14.de-en"),
+        (["--task_name", "multi30k.de-en", "--source_lang", "fr"], "has de and en, got fr and"),
+        (["--config_name", "huge", "--task_name", "multi30k.de-en"], "config_name must be one of tiny, small"),
+        (["--invalid_pairs", "keep", "--task_name", "multi30k.de-en"], "invalid_pairs must be one of refuse, drop"),
+        (["--num_beams", "0", "--task_name", "multi30k.de-en"], "num_beams must be at least 1, got 0"),
+        (["--train_file", "x"], "unknown flag --train_file; pass --data_dir"),
+    ],
+)
+def test_mistakes(words, message, corpus, capsys):
+    assert main(["translate", "--data_dir", str(corpus), "--config_name", "tiny", *words]) == 2
+    assert message in capsys.readouterr().err
+
+
+def test_directions():
+    common = ["--task_name", "multi30k.de-en", "--config_name", "tiny", "--use_cpu"]
+    for words, languages in (
+        ([], ("de", "en")),
+        (["--source_lang", "en"], ("en", "de")),
+        (["--target_lang", "de"], ("en", "de")),
+    ):
+        translation, training = parse_translation_arguments([*common, *words])
+        assert translation.corpus.languages == languages
+    assert training.output_dir == "runs/multi30k.de-en/tiny/vasso/seed-42"
