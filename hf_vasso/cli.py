@@ -20,8 +20,8 @@ _COMMANDS = {
     "methods": ("hf_vasso.methods.listing", "list the methods with their numbers, cost and papers"),
     "report": ("hf_vasso.results.report", "compare all runs below a folder: a page, tables and figures"),
     "suite": ("hf_vasso.suite.run_suite", "run a grid of methods, tasks and seeds from one file"),
-    "translate": ("hf_vasso.tasks.run_translation", "train a translation model, evaluate it and translate"),
     "submit": ("hf_vasso.tasks.submit", "write the zip file for GLUE's leaderboard from finished runs"),
+    "translate": ("hf_vasso.tasks.run_translation", "train a translation model, evaluate it and translate"),
 }
 
 _PATIENCE_SECONDS = 5.0

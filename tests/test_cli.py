@@ -27,10 +27,8 @@ def test_version(capsys):
 def test_a_mistyped_command(capsys):
     assert main(["glu"]) == 2
     error = capsys.readouterr().err
-    assert (
-        error
-        == "hf-vasso: unknown command 'glu', did you mean 'glue'? Known: demo, glue, methods, report, suite, submit\n"
-    )
+    known = "demo, glue, methods, report, suite, submit, translate"
+    assert error == f"hf-vasso: unknown command 'glu', did you mean 'glue'? Known: {known}\n"
 
 
 def test_other_processes_wait_for_the_first_to_speak_and_then_say_who_they_are(capsys, monkeypatch):

@@ -5,6 +5,8 @@ import subprocess
 import sys
 
 import pytest
+import torch
+from safetensors.torch import load_file
 from transformers import AutoModelForSeq2SeqLM, AutoTokenizer
 
 from hf_vasso.cli import main
@@ -82,6 +84,20 @@ def test_a_trained_model_is_fine_tuned(flags, tmp_path):
     words[words.index("--config_name") : words.index("--config_name") + 2] = []
     assert main(words) == 0
     assert read_record(tmp_path / "tuned" / "result.json").train_examples == COUNTS["train"]
+
+
+def test_the_best_checkpoint_by_bleu_is_kept(flags, tmp_path):
+    best = ["--eval_strategy", "steps", "--save_strategy", "steps", "--eval_steps", "2", "--save_steps", "2"]
+    assert (
+        main([*flags, *best, "--load_best_model_at_end", "--metric_for_best_model", "bleu", "--max_steps", "6"]) == 0
+    )
+    checkpoints = [tmp_path / "run" / f"checkpoint-{step}" for step in (2, 4, 6)]
+    logs = json.loads((checkpoints[-1] / "trainer_state.json").read_text())["log_history"]
+    scores = [entry["eval_bleu"] for entry in logs if "eval_bleu" in entry]
+    kept = load_file(tmp_path / "run" / "model.safetensors")
+    best = load_file(checkpoints[scores.index(max(scores))] / "model.safetensors")
+    assert all(torch.equal(kept[name], best[name]) for name in best)
+    assert read_record(tmp_path / "run" / "result.json").metrics["validation_bleu"] == pytest.approx(max(scores))
 
 
 def test_dry_run(flags, tmp_path, capsys):
