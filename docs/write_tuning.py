@@ -10,7 +10,7 @@ Between `<!-- tuning -->` and `<!-- end of tuning -->` nothing is written by han
 import json
 import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -54,19 +54,26 @@ def with_tables(text: str, trials: pd.DataFrame) -> str:
         trials: A row for each.
 
     Returns:
-        The page with, for each task, a row for each rho and a column for each method: the scores in percent, by seed.
+        The page with tables for each task, of scores and of losses: a row for each rho, a column for each method.
     """
     parts = []
     for task, of_task in trials.groupby("task"):
         of_task = of_task.assign(method=_labels(of_task))
-        perturbed = of_task[of_task.rho > 0]
-        scores = perturbed.groupby(["rho", "method"], sort=False).score.agg(_seed_by_seed).unstack()
-        base = _seed_by_seed(of_task[of_task.rho == 0].score)
-        parts += [
-            f"`{task}`, held-out {_metric(of_task)} in percent, seed by seed; `none` has {base}:",
-            markdown_table(scores.sort_index().reset_index().to_dict("records")),  # pyright: ignore[reportArgumentType]
-        ]
+        for column, name, show in (
+            ("score", f"{_metric(of_task)} in percent", lambda score: f"{100 * score:.1f}"),
+            ("loss", "cross-entropy", lambda loss: f"{loss:.3f}"),
+        ):
+            base = _seed_by_seed(of_task[of_task.rho == 0][column], show)
+            parts += [
+                f"`{task}`, held-out {name}, seed by seed; `none` has {base}:",
+                markdown_table(_rows(of_task[of_task.rho > 0], column, show)),
+            ]
     return _GENERATED.sub(lambda found: found[1] + "\n" + "\n\n".join(parts) + "\n" + found[2], text)
+
+
+def _rows(trials: Any, column: str, show: Callable[[float], str]) -> list[dict[str, Any]]:
+    cells = trials.groupby(["rho", "method"], sort=False)[column].agg(_seed_by_seed, show=show).unstack()
+    return cells.fillna("").sort_index().reset_index().to_dict("records")  # pyright: ignore[reportReturnType]
 
 
 def _row(path: Path) -> dict[str, Any]:
@@ -86,8 +93,8 @@ def _metric(trials: pd.DataFrame) -> str:
     return trials.metric.iloc[0].replace("_", " ")
 
 
-def _seed_by_seed(scores: pd.Series) -> str:
-    return " / ".join(f"{100 * score:.1f}" for score in scores)
+def _seed_by_seed(values: Any, show: Callable[[float], str]) -> str:
+    return " / ".join(map(show, values))
 
 
 def _draw(trials: pd.DataFrame) -> Figure:
