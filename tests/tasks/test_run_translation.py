@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 import torch
@@ -15,6 +16,9 @@ from hf_vasso.tasks.translation_arguments import parse_translation_arguments
 
 GERMAN = ["eins", "zwei", "drei", "vier", "fünf", "sechs", "sieben", "acht"]
 ENGLISH = ["one", "two", "three", "four", "five", "six", "seven", "eight"]
+ROOT = Path(__file__).resolve().parents[2]
+TWO_PROCESSES = ROOT / "glue_scripts" / "accelerate_configs" / "cpu_ddp.yaml"
+LAUNCH = [sys.executable, "-m", "accelerate.commands.launch", "--config_file", str(TWO_PROCESSES)]
 COUNTS = {"train": 40, "valid": 8, "test": 6}
 
 
@@ -120,6 +124,31 @@ def test_what_cannot_be_trained_on(flags, corpus, tmp_path, capsys):
     assert "1 have an empty side (lines 3); they are left out" in printed
     assert "1 have more than 40 and 40 tokens (lines 7); they are left out" in printed
     assert read_record(tmp_path / "run" / "result.json").train_examples == 38
+
+
+@pytest.mark.distributed
+def test_two_processes_write_one_record(flags, tmp_path):
+    script = str(ROOT / "glue_scripts" / "run_translation.py")
+    result = subprocess.run([*LAUNCH, script, *flags[1:], "--use_cpu"], capture_output=True, text=True, timeout=240)
+    assert result.returncode == 0, result.stderr
+    folder = tmp_path / "run"
+    record = read_record(folder / "result.json")
+    assert record.arguments["num_processes"] == 2 and record.eval_examples == COUNTS["test"]
+    assert result.stdout.count("record: ") == 1
+    for name in ("generated_predictions.txt", "references.txt"):
+        assert (folder / name).read_text().count("\n") == COUNTS["test"]
+    words = ["references.txt", "-i", "generated_predictions.txt", "-w", "10", "-b"]
+    printed = subprocess.run(
+        [sys.executable, "-m", "sacrebleu", *words], cwd=folder, capture_output=True, text=True, check=True
+    ).stdout
+    assert float(printed) == pytest.approx(record.metrics["bleu"], abs=1e-9)
+
+    flags[flags.index("--output_dir") + 1] = str(tmp_path / "alone")
+    alone = [*flags, "--model_name_or_path", str(folder), "--do_eval", "--do_predict"]
+    alone[alone.index("--config_name") : alone.index("--config_name") + 2] = []
+    assert main(alone) == 0  # one process finds the same scores of that model
+    found = read_record(tmp_path / "alone" / "result.json").metrics
+    assert found == pytest.approx(record.metrics, rel=1e-5)
 
 
 @pytest.mark.parametrize(
