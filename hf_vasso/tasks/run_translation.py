@@ -13,6 +13,7 @@ from hf_vasso.results.files import write_text
 from hf_vasso.results.record import Record
 from hf_vasso.results.summary import summary
 from hf_vasso.tasks.bleu import TranslationScores, score_translations
+from hf_vasso.tasks.checkpoint_average import average_checkpoints, last_checkpoints
 from hf_vasso.tasks.errors import user_errors
 from hf_vasso.tasks.plan import describe_plan, size_of_epochs, with_passes
 from hf_vasso.tasks.run_folder import RunFolder
@@ -116,6 +117,15 @@ class _TranslationRun(TaskRun[TranslationArguments]):
             num_beams=arguments.num_beams,
             score=lambda pairs, ids: self._scores(pairs, ids).metrics,
         )
+
+    def finish_training(self) -> None:
+        if self.arguments.average_checkpoints is not None:
+            folders = last_checkpoints(self.folder.path, self.arguments.average_checkpoints)
+            self._say(
+                f"averaged: {', '.join(folder.name for folder in folders) or 'nothing, there are no checkpoints'}"
+            )
+            if folders:
+                average_checkpoints(self.trainer.accelerator.unwrap_model(self.trainer.model), folders)
 
     def evaluate(self) -> dict[str, Any]:
         scores = self.trainer.evaluate(metric_key_prefix="validation")

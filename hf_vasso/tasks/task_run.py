@@ -91,6 +91,9 @@ class TaskRun(ABC, Generic[Arguments]):
     def joint_fingerprint(self, fingerprints: dict[str, str]) -> str:
         """That of the data on which a run was trained and judged, from those of its splits."""
 
+    def finish_training(self) -> None:
+        """Change the trained model before it is saved, where that is asked for."""
+
     def has_evaluated(self, record: Record) -> bool:
         """Whether a record has what `evaluate` finds out."""
         return bool(record.metrics)
@@ -202,6 +205,7 @@ class TaskRun(ABC, Generic[Arguments]):
         return checkpoint
 
     def _keep_model(self, metrics: dict[str, float], clock: TrainingClock) -> None:
+        self.finish_training()
         if self.training.process_index == 0:
             self.folder.clear_model()
         self.trainer.save_model()

@@ -37,6 +37,7 @@ class TranslationArguments(TaskArguments):
         "max_source_length",
         "max_target_length",
         "num_beams",
+        "average_checkpoints",
     )
 
     task_name: str | None = field(
@@ -74,6 +75,9 @@ class TranslationArguments(TaskArguments):
     max_source_length: int = field(default=256, metadata={"help": "Longest training source, in tokens, at least 1."})
     max_target_length: int = field(default=256, metadata={"help": "Longest training target, in tokens, at least 1."})
     num_beams: int = field(default=5, metadata={"help": "Beams of a translation, at least 1; 1 is greedy."})
+    average_checkpoints: int | None = field(
+        default=None, metadata={"help": "Keep the mean of the weights of the last so many checkpoints, at least 1."}
+    )
 
     def __post_init__(self) -> None:
         if self.task_name is None:
@@ -134,6 +138,13 @@ def parse_translation_arguments(
         ValueError: A flag is unknown, missing or has a wrong value.
     """
     translation, training = parse_flags(_parser(), arguments, _defaults, _INSTEAD_OF)
+    wanted = translation.average_checkpoints
+    if wanted is not None and training.load_best_model_at_end:
+        raise ValueError("average_checkpoints and load_best_model_at_end both say which weights are kept; give one")
+    if wanted is not None and training.save_total_limit is not None and training.save_total_limit < wanted:
+        raise ValueError(
+            f"average_checkpoints={wanted} needs as many, and save_total_limit={training.save_total_limit}"
+        )
     return translation, training
 
 

@@ -104,6 +104,27 @@ def test_the_best_checkpoint_by_bleu_is_kept(flags, tmp_path):
     assert read_record(tmp_path / "run" / "result.json").metrics["validation_bleu"] == pytest.approx(max(scores))
 
 
+def test_averaged_checkpoints(flags, tmp_path, capsys):
+    words = [*flags, "--save_strategy", "steps", "--save_steps", "2", "--max_steps", "8", "--do_train"]
+    assert main([*words, "--average_checkpoints", "3"]) == 0
+    assert "averaged: checkpoint-4, checkpoint-6, checkpoint-8" in capsys.readouterr().out
+    kept = load_file(tmp_path / "run" / "model.safetensors")
+    states = [load_file(tmp_path / "run" / f"checkpoint-{step}" / "model.safetensors") for step in (4, 6, 8)]
+    for name, tensor in kept.items():
+        assert torch.allclose(tensor, sum(state[name] for state in states) / 3, atol=1e-7)
+    assert not torch.equal(kept["model.encoder.embed_tokens.weight"], states[-1]["model.encoder.embed_tokens.weight"])
+    words = [*words, "--output_dir", str(tmp_path / "other"), "--average_checkpoints", "9"]
+    for more, message in (
+        (["--save_total_limit", "2"], "average_checkpoints=9 needs as many, and save_total_limit=2"),
+        (
+            ["--load_best_model_at_end", "--eval_strategy", "steps", "--eval_steps", "2"],
+            "both say which weights are kept",
+        ),
+    ):
+        assert main([*words, *more]) == 2
+        assert message in capsys.readouterr().err
+
+
 def test_dry_run(flags, tmp_path, capsys):
     assert main([*flags, "--dry_run"]) == 0
     printed = capsys.readouterr().out
