@@ -98,12 +98,12 @@ def _seed_by_seed(values: Any, show: Callable[[float], str]) -> str:
 
 
 def _draw(trials: pd.DataFrame) -> Figure:
-    """A panel for each task: the held-out scores by rho, a line through their means for each column of the tables."""
+    """A panel for each task: the held-out loss by rho, a line through the means for each column of the tables."""
     tasks = trials.groupby("task")
     figure = Figure((9.0, 3.8), layout="constrained")
     for axes, (task, of_task) in zip(figure.subplots(1, len(tasks), squeeze=False)[0], tasks, strict=True):
         _paint(axes, of_task.assign(method=_labels(of_task)))
-        axes.set(title=task, xscale="log", xlabel="rho", ylabel=f"held-out {_metric(of_task)}")
+        axes.set(title=task, xscale="log", xlabel="rho", ylabel="held-out cross-entropy")
     handles, labels = figure.axes[0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside lower center", ncols=4, frameon=False)
     return figure
@@ -112,12 +112,12 @@ def _draw(trials: pd.DataFrame) -> Figure:
 def _paint(axes: Axes, trials: pd.DataFrame) -> None:
     for method, of_method in trials.groupby("method", sort=False):
         if method == "none":
-            axes.axhline(of_method.score.mean(), color="grey", label=method)
+            axes.axhline(of_method.loss.mean(), color="grey", label=method)
             continue
-        means = of_method.groupby("rho").score.mean()
+        means = of_method.groupby("rho").loss.mean()
         style = "--" if of_method.rho_warmup_steps.max() > 0 else "-"
         (line,) = axes.plot(means.index, means, style, label=method)
-        axes.plot(of_method.rho, of_method.score, ".", color=line.get_color(), alpha=0.5)
+        axes.plot(of_method.rho, of_method.loss, ".", color=line.get_color(), alpha=0.5)
     axes.grid(alpha=0.3)
 
 

@@ -6,6 +6,7 @@ import sys
 import textwrap
 from pathlib import Path
 
+import pandas as pd
 import pytest
 import torch
 from transformers import BertConfig, BertForSequenceClassification
@@ -15,6 +16,7 @@ from hf_vasso.cli import main
 from hf_vasso.methods import METHODS
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "docs"))
+import write_tuning  # noqa: E402
 from write_methods import PAGES, ROOT, with_methods  # noqa: E402
 
 README = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
@@ -111,3 +113,13 @@ def test_the_method_of_ones_own_in_the_docs_is_one():
     namespace: dict = {}
     exec(block.group(1), namespace)
     assert namespace["method"].numbers == {"rho": 0.05, "theta": 0.4, "k": 2, "alpha": 0.4}
+
+
+def test_the_tables_of_tuning_are_those_of_its_trials():
+    page = write_tuning.PAGE.read_text(encoding="utf-8")
+    trials = pd.read_csv(write_tuning.TRIALS)
+    assert write_tuning.with_tables(page, trials) == page, "run `python docs/write_tuning.py`"
+    assert write_tuning.with_tables(page, trials.assign(score=trials.score + 0.01)) != page
+    assert len(trials) >= 2 * 2 * (
+        1 + 2 * 2 * 5
+    )  # two tasks, two seeds; none, and two methods with and without warm-up
