@@ -88,7 +88,7 @@ def test_words_of_a_recipe_that_yaml_1_1_takes_for_booleans(tmp_path):
 
 def test_a_shipped_recipe():
     _, training = parse("--config", "glue/rte-vasso")
-    assert training.build_method().numbers == {"rho": 0.05, "theta": 0.4}
+    assert training.build_method().numbers == {"rho": 0.01, "theta": 0.4}
 
 
 def test_environment_variables_in_a_recipe(tmp_path, monkeypatch):
