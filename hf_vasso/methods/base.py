@@ -328,4 +328,4 @@ def recall(state: dict[str, Any], names: Sequence[str], start: Vector) -> Vector
 
 def count_of_share(share: float, total: int) -> int:
     """How many of `total` examples a share is, rounded up, at least 1; 0.07 of 100 are 7, whatever floats say."""
-    return math.ceil(round(share * total, 9))
+    return max(1, math.ceil(round(share * total, 9)))

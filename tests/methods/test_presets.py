@@ -195,7 +195,7 @@ def test_equal_names_of_two_parts_are_told_apart():
 
 @pytest.mark.parametrize(
     ("share", "total", "count"),
-    [(0.07, 100, 7), (0.55, 100, 55), (0.28, 25, 7), (0.5, 3, 2), (0.01, 4, 1), (1.0, 7, 7)],
+    [(1e-10, 4, 1), (0.07, 100, 7), (0.55, 100, 55), (0.28, 25, 7), (0.5, 3, 2), (0.01, 4, 1), (1.0, 7, 7)],
 )
 def test_a_share_is_rounded_up_from_what_it_is_on_paper(share, total, count):
     assert count_of_share(share, total) == count
