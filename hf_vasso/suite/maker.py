@@ -1,5 +1,6 @@
 """Go through a suite: its trials stage by stage, then its grid, telling and writing down what becomes of each run."""
 
+import shutil
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -10,12 +11,12 @@ from hf_vasso.results.reading import RecordError, finite_or_none
 from hf_vasso.results.record import RESULT_FILE, read_record
 from hf_vasso.results.suite_plan import SuitePlan, write_suite_plan
 from hf_vasso.suite.choosing import leading_scores, why_none
-from hf_vasso.suite.planning import TRIALS_FOLDER, Cell, Run, grid_runs, run_state
+from hf_vasso.suite.planning import TRIAL_RUN_FOLDER, TRIALS_FOLDER, Cell, Run, grid_runs, run_state
 from hf_vasso.suite.processes import MakeJobs, Outcome
 from hf_vasso.suite.progress import Progress
 from hf_vasso.suite.selection import SELECTION_FILE, known_choices, select
 from hf_vasso.suite.suite_file import SuiteFile
-from hf_vasso.suite.trials import read_trial
+from hf_vasso.suite.trials import TRIAL_FILE, read_trial
 from hf_vasso.suite.work import LOG_FILE, Job, delete_checkpoints, keep_failure
 
 __all__ = ["Maker"]
@@ -71,13 +72,19 @@ class Maker:
         for run in without_choice:
             self._refuse(run, choices[_cell(run)])
         self._make([run for run in runs if run not in without_choice])
-        for run in runs:
-            if run_state(run) == "done":
-                (run.folder / FAILURE_FILE).unlink(missing_ok=True)  # the suite's file may have been wrong for a while
-                delete_checkpoints(run.output_dir)  # a run may have been killed while it did that
+        self._tidy(runs)
         self._progress.close()
         print(self._closing_words(runs))
         return 1 if self._outcomes["failed"] else 0
+
+    def _tidy(self, runs: Sequence[Run]) -> None:
+        """Delete what a run that was killed at its end could no longer delete itself."""
+        for trial in (self._suite.output_dir / TRIALS_FOLDER).rglob(TRIAL_FILE):
+            shutil.rmtree(trial.parent / TRIAL_RUN_FOLDER, ignore_errors=True)  # hardly ever there
+        for run in runs:
+            if run_state(run) == "done":
+                (run.folder / FAILURE_FILE).unlink(missing_ok=True)  # the suite's file may have been wrong for a while
+                delete_checkpoints(run.output_dir)
 
     def _make(self, runs: Sequence[Run]) -> None:
         left = {Path.cwd() / run.folder: run for run in _unfinished(runs)}

@@ -23,6 +23,7 @@ from hf_vasso.training.arguments import VassoTrainingArguments
 
 __all__ = [
     "TRIALS_FOLDER",
+    "TRIAL_RUN_FOLDER",
     "Cell",
     "Run",
     "cells",
@@ -34,6 +35,7 @@ __all__ = [
 ]
 
 TRIALS_FOLDER = ".select"
+TRIAL_RUN_FOLDER = "run"
 
 # What all runs of suites have unless the file says otherwise: their output goes to a file, where bars are noise.
 _DEFAULTS = {"disable_tqdm": True, "report_to": "none"}
@@ -190,7 +192,7 @@ def _run(
         size = plan_training(glue, training)
     model = base_name(glue.model)
     place = Path(cell.task, Path(model).name, cell.method, name)
-    place, run = (place, "") if tries is None else (TRIALS_FOLDER / place, "run")
+    place, run = (place, "") if tries is None else (TRIALS_FOLDER / place, TRIAL_RUN_FOLDER)
     planned = PlannedRun(cell.task, model, cell.method, training.seed, place.as_posix())
     folder, output_dir = suite.output_dir / place, suite.output_dir / place / run
     words += ["--output_dir", str(output_dir)]

@@ -22,7 +22,7 @@ SUITE = {
     "defaults": {"num_train_epochs": 20, "save_steps": 10},
 }
 
-# Read by every Python below a test's suite when it starts: kills the suite as the first record gets its name.
+# Read by every Python below a test's suite when it starts: kills the suite as the first file of a kind gets its name.
 KILLING_RENAME = """
 import multiprocessing, os, signal
 
@@ -30,7 +30,7 @@ rename = os.replace
 
 def rename_and_kill(source, target, **options):
     mark = os.environ["MARK"]
-    first = str(target).endswith("result.json") and ".select" not in str(target) and not os.path.exists(mark)
+    first = str(target).endswith(os.environ["NAME"]) and not os.path.exists(mark)
     if first:
         open(mark, "w").close()
     if first and os.environ["MOMENT"] == "before":
@@ -38,6 +38,7 @@ def rename_and_kill(source, target, **options):
     rename(source, target, **options)
     if first and os.environ["MOMENT"] == "after":
         os.kill(multiprocessing.parent_process().pid, signal.SIGKILL)
+        signal.pause()  # ends with the suite
 
 os.replace = rename_and_kill
 """
@@ -101,13 +102,15 @@ def test_killed_at_a_random_moment(write_suite_in, tmp_path, undisturbed, seed):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("moment", ["before", "after"])
-def test_killed_around_the_rename_of_a_record(write_suite_in, tmp_path, undisturbed, moment):
+@pytest.mark.parametrize(
+    "name, moment", [("seed-0/result.json", "before"), ("seed-0/result.json", "after"), ("trial.json", "after")]
+)
+def test_killed_around_a_rename(write_suite_in, tmp_path, undisturbed, name, moment):
     path = write_suite_in(tmp_path, **SUITE)
     (tmp_path / "hook").mkdir()
     (tmp_path / "hook" / "sitecustomize.py").write_text(KILLING_RENAME)
     mark = tmp_path / "mark"
-    suite = start(path, PYTHONPATH=str(tmp_path / "hook"), MARK=str(mark), MOMENT=moment)
+    suite = start(path, PYTHONPATH=str(tmp_path / "hook"), MARK=str(mark), NAME=name, MOMENT=moment)
     assert suite.wait(PATIENCE_SECONDS) == -signal.SIGKILL
     assert mark.exists()
     until(lambda: not processes_of(tmp_path), "a run outlived its suite")
