@@ -133,9 +133,19 @@ def kept_by_optimizer(
 
     Returns:
         This rank's shards, in fp32 or wider; None for a parameter for which it keeps nothing.
+
+    Raises:
+        ValueError: What it keeps has another shape than the parameter.
     """
     entries = [optimizer.state.get(parameter, {}) for parameter in parameters]
     kept = [next((entry[name] for name in names if entry.get(name) is not None), None) for entry in entries]
+    for tensor, parameter in zip(kept, parameters, strict=True):
+        if tensor is not None and tensor.shape != parameter.shape:
+            raise ValueError(
+                f"{type(optimizer).__name__} keeps a momentum of shape {tuple(tensor.shape)} for weights of shape "
+                f"{tuple(parameter.shape)}, which nobody can follow: take an optimizer that keeps it whole, such as "
+                "AdamW"
+            )
     return [None if tensor is None else tensors.widen(tensors.local([tensor]))[0] for tensor in kept]
 
 

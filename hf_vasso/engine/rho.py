@@ -13,9 +13,10 @@ __all__ = ["RHO_SCHEDULERS", "RhoSchedule"]
 
 def _learning_rate_share(context: Context, progress: float) -> float:
     group = context.optimizer.param_groups[0]
-    # Schedulers that follow a curve leave the peak in the group; one that reacts, on a plateau, only changes "lr".
-    peak = float(group.get("initial_lr", context.optimizer.defaults["lr"]))
-    return context.learning_rate / peak if peak > 0 else 1.0
+    # Schedulers that follow a curve leave what they multiply in the group, one that climbs its top as well; one that
+    # reacts, on a plateau, only changes "lr".
+    peak = float(group.get("max_lr", group.get("initial_lr", context.optimizer.defaults["lr"])))
+    return min(context.learning_rate / peak, 1.0) if peak > 0 else 1.0
 
 
 RHO_SCHEDULERS: dict[str, Callable[[Context, float], float]] = {
@@ -71,8 +72,7 @@ class RhoSchedule:
             high: What the warm-up ends at and a schedule begins at.
 
         Returns:
-            From 0 to `high` in the warm-up, then `low` plus a share of the rest, which is in [0, 1] for every
-            scheduler but "learning_rate".
+            From 0 to `high` in the warm-up, then from `low` to `high`.
         """
         warmup = math.ceil(self.warmup_steps * self.total_steps) if self.warmup_steps < 1 else int(self.warmup_steps)
         if context.step < warmup:

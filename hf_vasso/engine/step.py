@@ -157,13 +157,9 @@ class SharpnessAwareStep:
         """
         batches = list(batches)
         self._sweeps.check(passes)
-        with torch.no_grad():
-            context = self._context(self._parameters.perturbable())
-            kind = self.method.schedule.before(context, self._state["schedule"])
-            if self.method.extra_loss is not None:
-                self.method.extra_loss.before_step(context, self._state["extra_loss"])
-        whole = kind != "both" or self.method.ascent_fraction == 1.0
-        ascent = self._ascend(kind, batches, passes, whole)
+        ascent = self._before_passes()
+        if ascent.kind != "perturbed":
+            ascent = self._ascend(ascent.kind, batches, passes)
         if ascent.kind == "clean":
             assert ascent.loss is not None
             result = StepResult(loss=ascent.loss, skipped=ascent.skipped)
@@ -217,10 +213,22 @@ class SharpnessAwareStep:
         self.skipped_steps = state["skipped_steps"]
         self._generator.set_state(state["generator"])
 
-    def _ascend(self, kind: PassesOfStep, batches: list[Any], passes: Passes, whole: bool) -> _Ascent:
-        """Run the clean pass if the step has one, and find the vector that the adversary follows."""
-        if kind == "perturbed":
-            return _Ascent(kind, adversary=self._reuse(self._parameters.perturbable()))
+    @torch.no_grad()
+    def _before_passes(self) -> _Ascent:
+        """Decide which passes the step makes, and take the adversary of before if that is to be reused."""
+        perturbable = self._parameters.perturbable()
+        context = self._context(perturbable)
+        if self.method.extra_loss is not None:
+            self.method.extra_loss.before_step(context, self._state["extra_loss"])
+        kind = self.method.schedule.before(context, self._state["schedule"])
+        if kind != "perturbed":
+            return _Ascent(kind)
+        adversary = self._reuse(perturbable)
+        return _Ascent(kind if adversary is not None else self.method.schedule.without_adversary, adversary=adversary)
+
+    def _ascend(self, kind: PassesOfStep, batches: list[Any], passes: Passes) -> _Ascent:
+        """Run the clean pass, and find the vector that the adversary follows."""
+        whole = kind == "clean" or self.method.ascent_fraction == 1.0
         with self._streams.clean(kind, whole):
             ascent = self._sweep_at_w(kind, batches, passes, whole)
         if kind == "clean" and not self.method.direction.remembers and self.method.descent is None:
@@ -233,10 +241,8 @@ class SharpnessAwareStep:
             return ascent
         with torch.no_grad():
             context = self._context(perturbable)
-            watched = (
-                perturbable if self.method.descent is None else ascent.clean
-            )  # what is perturbed, or combined later
-            norm = self._context(watched).norm(watched.values).item()  # the host waits; ranks get the same number
+            # The host waits here; ranks get the same number. What is not perturbed counts too: a descent combines it.
+            norm = self._context(ascent.clean).norm(ascent.clean.values).item()
             if math.isfinite(norm):
                 vector = self.method.direction.update(context, self._state["direction"], perturbable.values)
                 ascent.adversary = replace(perturbable, values=vector)
@@ -246,7 +252,8 @@ class SharpnessAwareStep:
         self.skipped_steps += 1
         ascent.skipped = True
         ascent.clean = None
-        ascent.adversary = self._reuse(perturbable)
+        with torch.no_grad():
+            ascent.adversary = self._reuse(perturbable)
         if self.scaler is not None:
             ascent.kind = "clean"  # what overflowed stays in p.grad, so that the scaler skips the step and backs off
         return ascent
@@ -275,8 +282,7 @@ class SharpnessAwareStep:
 
     def _reuse(self, perturbable: PerParameter) -> PerParameter | None:
         """The adversary of a step that has no usable gradient at w."""
-        with torch.no_grad():
-            vector = self.method.direction.reuse(self._context(perturbable), self._state["direction"])
+        vector = self.method.direction.reuse(self._context(perturbable), self._state["direction"])
         return None if vector is None else replace(perturbable, values=vector)
 
     def _descend(self, ascent: _Ascent, batches: list[Any], passes: Passes, measure: bool) -> StepResult:
@@ -331,17 +337,15 @@ class SharpnessAwareStep:
     @torch.no_grad()
     def _combine(self, descent: Descent, clean: PerParameter, is_alone: bool) -> None:
         """Replace `p.grad` by what the descent makes of the gradients of this step."""
-        given = clean
+        state = self._state["descent"]
         if is_alone:
-            gradient = descent.alone(self._context(clean), self._state["descent"], clean.values)
+            gradient = descent.alone(self._context(clean), state, clean.values)
         else:
-            given = self._parameters.gradients()
-            shared = set(clean.names) & set(given.names)  # a parameter may have a gradient in one pass alone
-            clean, given = clean.where(shared.__contains__), given.where(shared.__contains__)
-            context = self._context(given)
-            gradient = descent.combine(context, self._state["descent"], clean.values, given.values)
-        if gradient is not given.values:
-            self._parameters.write_gradients(given.parameters, gradient)
+            perturbed = self._parameters.gradients()
+            shared = set(clean.names) & set(perturbed.names)  # a parameter may have a gradient in one pass alone
+            clean, perturbed = clean.where(shared.__contains__), perturbed.where(shared.__contains__)
+            gradient = descent.combine(self._context(clean), state, clean.values, perturbed.values)
+        self._parameters.write_gradients(clean.parameters, gradient)
 
     def _context(self, per_parameter: PerParameter) -> Context:
         parameters = per_parameter.parameters

@@ -54,7 +54,7 @@ METHODS: dict[str, Callable[..., Method]] = {
 
 
 def get_method(
-    name: str, *, ascent_every: int | None = None, ascent_fraction: float | None = None, **numbers: Any
+    name: str, /, *, ascent_every: int | None = None, ascent_fraction: float | None = None, **numbers: Any
 ) -> Method:
     """
     A preset with some of its numbers changed.

@@ -123,7 +123,7 @@ class Direction(Part, ABC):
         """Take in a finite gradient at w + eps. Most directions have no use for it."""
 
     def reuse(self, context: Context, state: dict[str, Any]) -> Vector | None:
-        """The vector of a step that has no gradient at w; None leaves that step unperturbed."""
+        """The vector of a step that has no usable gradient at w, None where there is none yet."""
         return None
 
 
@@ -154,6 +154,9 @@ class Schedule(Part, ABC):
     reuses = False
     """Whether some steps are perturbed without a gradient at w, for which the direction must have a `reuse`."""
 
+    without_adversary: PassesOfStep = "both"
+    """The passes of such a step where the direction has nothing to reuse yet; "perturbed" makes it at w."""
+
     ascents = "1"
     """Mean passes per step beside the one that gives the update, in words and the schedule's numbers."""
 
@@ -169,7 +172,7 @@ class Schedule(Part, ABC):
         """The passes of this step: "both", only the "clean" one at w, or only the "perturbed" one at w + eps."""
 
     def after(self, context: Context, state: dict[str, Any], norm: float) -> Literal["both", "clean"]:
-        """The same question again once the norm of the clean gradient is known."""
+        """The same question again once the norm of the whole clean gradient is known."""
         return "both"
 
 
@@ -182,14 +185,10 @@ class Descent(Part, ABC):
 
     @abstractmethod
     def combine(self, context: Context, state: dict[str, Any], clean: Vector, perturbed: Vector) -> Vector:
-        """
-        The gradient for the base optimizer at a step with both passes.
-
-        Both may be changed in place. Returned is `perturbed` as it was given, or a new list.
-        """
+        """The gradient for the base optimizer at a step with both passes. Both may be changed in place."""
 
     def alone(self, context: Context, state: dict[str, Any], clean: Vector) -> Vector:
-        """The same at a step with the clean pass alone: its gradient as it is, or a new list."""
+        """The same at a step with the clean pass alone."""
         return clean
 
 

@@ -48,7 +48,7 @@ class MinusOrthogonal(Descent):
         along = context.projection(clean, onto=perturbed)
         torch._foreach_mul_(perturbed, 1.0 + self.alpha * along)
         torch._foreach_add_(perturbed, clean, alpha=-self.alpha)
-        return list(perturbed)
+        return perturbed
 
 
 def gsam(rho: float = 0.05, rho_min: float | None = None, alpha: float = 0.4) -> Method:

@@ -27,7 +27,7 @@ PAPER = Paper(
   url       = {https://arxiv.org/abs/2203.02714}
 }""",
 )
-_LEAST_TURN = 1e-5
+_LEAST_TURN = 1e-5  # in units of ||g||: what turns the gradient by less is rounding
 
 
 @dataclass(frozen=True)
@@ -49,9 +49,11 @@ class PlusKeptOrthogonal(Descent):
 
     def combine(self, context: Context, state: dict[str, Any], clean: Vector, perturbed: Vector) -> Vector:
         along = context.projection(perturbed, onto=clean)
-        if torch.isfinite(along):  # the host waits here, once per ascent: what is not finite must not be kept
-            torch._foreach_mul_(clean, -along)
-            torch._foreach_add_(clean, perturbed)
+        rounding = _LEAST_TURN * context.norm(clean)
+        torch._foreach_mul_(clean, -along)
+        torch._foreach_add_(clean, perturbed)
+        size = context.norm(clean)
+        if (rounding < size) & size.isfinite():  # the host waits here, once per ascent
             state.update(zip(context.names, clean, strict=True))
         return perturbed
 
@@ -60,9 +62,7 @@ class PlusKeptOrthogonal(Descent):
         if all(tensor is None for tensor in kept):
             return clean  # before the first ascent
         orthogonal = [torch.zeros_like(g) if tensor is None else tensor for tensor, g in zip(kept, clean, strict=True)]
-        size, kept_size = context.norm(clean), context.norm(orthogonal)
-        # Where the perturbation was too small to turn the gradient, what is left of it is rounding.
-        scale = torch.where(kept_size > _LEAST_TURN * size, self.alpha * size / kept_size, 0.0)
+        scale = self.alpha * context.norm(clean) / context.norm(orthogonal)
         return list(torch._foreach_add(clean, torch._foreach_mul(orthogonal, scale)))
 
 

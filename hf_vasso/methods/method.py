@@ -156,6 +156,15 @@ class Method:
                 f"{schedule} perturbs along an adversary of before, and {direction} keeps none: take a direction that "
                 "remembers, such as MovingAverage"
             )
+        if self.schedule.without_adversary == "perturbed" and self.direction.remembers:
+            raise ValueError(
+                f"{direction} is fed by gradients at w, and {schedule} makes none: take another schedule, or a "
+                "direction that is fed by the gradients at w + eps, such as DescentAverage"
+            )
+        if self.descent is not None and self.schedule.reuses and overrides(self.descent, Descent, "alone"):
+            raise ValueError(
+                f"{descent} has its use at steps with the pass at w alone, and {schedule} makes none: leave one out"
+            )
         if self.descent is not None and self.schedule.mean_ascents == 0.0:
             raise ValueError(
                 f"{descent} combines the gradients of two passes, and {schedule} makes one: leave one out"

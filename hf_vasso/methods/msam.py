@@ -63,9 +63,10 @@ def _refuse_without_momentum(optimizer: torch.optim.Optimizer) -> None:
 
 @dataclass(frozen=True)
 class OnlyPerturbed(Schedule):
-    """One pass, at w + eps, at every step."""
+    """One pass, at w + eps, at every step; at w as long as there is no adversary."""
 
     reuses = True
+    without_adversary = "perturbed"
     ascents = "0"
     mean_ascents = 0.0
 

@@ -53,7 +53,7 @@ class MeanOfBoth(Descent):
 
     def combine(self, context: Context, state: dict[str, Any], clean: Vector, perturbed: Vector) -> Vector:
         torch._foreach_lerp_(perturbed, clean, 0.5)
-        return list(perturbed)
+        return perturbed
 
 
 def sagm(rho: float = 0.05, alpha: float = 0.001) -> Method:

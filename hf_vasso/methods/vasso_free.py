@@ -28,6 +28,8 @@ class DescentAverage(MovingAverage):
         theta: Weight of the new gradient, in (0, 1].
     """
 
+    remembers = False
+
     def update(self, context: Context, state: dict[str, Any], gradient: Vector) -> Vector:
         average = self.reuse(context, state)
         return gradient if average is None else average

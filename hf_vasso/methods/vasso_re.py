@@ -9,9 +9,9 @@ authors' code of VASSO.
 """
 
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import ClassVar
 
-from hf_vasso.methods.base import Context, EveryKth, PassesOfStep
+from hf_vasso.methods.base import EveryKth, PassesOfStep
 from hf_vasso.methods.method import Method
 from hf_vasso.methods.ss_sam import AtRandom
 from hf_vasso.methods.vasso import PAPER, MovingAverage
@@ -28,13 +28,9 @@ class ReuseBetween(EveryKth):
 
 @dataclass(frozen=True)
 class ReuseAtRandom(AtRandom):
-    """Both passes with probability p and at the first step; else only the one at w + eps."""
+    """Both passes with probability p, and where there is no adversary yet; else only the one at w + eps."""
 
     between: ClassVar[PassesOfStep] = "perturbed"
-
-    def before(self, context: Context, state: dict[str, Any]) -> PassesOfStep:
-        passes = super().before(context, state)
-        return "both" if context.step == 0 else passes
 
 
 def vasso_re(rho: float = 0.05, theta: float = 0.4, k: int | None = None, p: float | None = None) -> Method:

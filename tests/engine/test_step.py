@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 from hf_vasso import Method, SharpnessAwareStep, get_method
+from hf_vasso.methods.aesam import WhereSharp
 from hf_vasso.methods.base import Descent, Direction, Schedule
 from hf_vasso.methods.vasso import MovingAverage
 from tests.engine.loops import LossPasses, examples, mean_square, two_layers, weights
@@ -293,6 +294,20 @@ class TestRadius:
         expected = [1, 0.8, 0.6, 0.4, 0.2, 0.0]
         assert expected == self.norms(rho_scheduler_type="learning_rate", lr_lambda=lambda step: 1 - step / 5)
 
+    def test_with_a_learning_rate_that_climbs_to_its_peak(self):
+        model = two_layers()
+        optimizer = torch.optim.SGD(model.parameters(), lr=0.01)
+        engine = SharpnessAwareStep(
+            get_method("gsam", rho=0.5, rho_min=0.1), model.named_parameters(), optimizer, total_steps=10
+        )
+        scheduler = torch.optim.lr_scheduler.OneCycleLR(optimizer, max_lr=0.2, total_steps=10)
+        for step in range(9):
+            rate = scheduler.get_last_lr()[0]
+            result = engine.step([examples(step)], LossPasses(mean_square(model)), measure=True)
+            assert result.perturbation_norm.item() == pytest.approx(0.1 + 0.4 * rate / 0.2)
+            optimizer.step()
+            scheduler.step()
+
     def test_with_a_learning_rate_that_no_curve_sets(self):
         model = two_layers()
         optimizer = torch.optim.SGD(model.parameters(), lr=0.01)
@@ -574,6 +589,42 @@ class TestTheFamily:
                 optimizer.step()
             with pytest.raises(ValueError, match=f"and {kind.__name__} keeps neither exp_avg nor"):
                 engine.step([examples(steps_before)], LossPasses(mean_square(model)))
+
+    def test_msam_refuses_a_projected_momentum(self):
+        model = two_layers()
+        optimizer = torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9)
+        engine = SharpnessAwareStep(get_method("msam"), model.named_parameters(), optimizer, total_steps=9)
+        optimizer.state[model[0].weight]["exp_avg"] = torch.zeros(2, 4)  # of low rank, as GaLore keeps it
+        with pytest.raises(ValueError, match=r"SGD keeps a momentum of shape \(2, 4\) for weights of shape \(6, 4\)"):
+            engine.step([examples(0)], LossPasses(mean_square(model)))
+
+    @pytest.mark.parametrize("numbers", [{"k": 5}, {"p": 0.0}], ids=str)
+    def test_vasso_re_ascends_as_long_as_there_is_no_adversary(self, numbers):
+        model = two_layers()
+        optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+        engine = SharpnessAwareStep(
+            get_method("vasso-re", **numbers), model.named_parameters(), optimizer, total_steps=9
+        )
+        lost = LossPasses(lambda batch: mean_square(model)(batch) * math.nan)
+        assert engine.step([examples(0)], lost).skipped
+        passes = []
+        for step in range(1, 4):
+            before = engine.passes
+            engine.step([examples(step)], LossPasses(mean_square(model)))
+            passes.append(engine.passes - before)
+        assert passes == [2, 1, 1]
+
+    def test_aesam_decides_by_the_whole_gradient(self, monkeypatch):
+        model = two_layers()
+        optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+        norms = []
+        monkeypatch.setattr(WhereSharp, "after", lambda self, context, state, norm: norms.append(norm) or "clean")
+        engine = SharpnessAwareStep(
+            get_method("aesam"), model.named_parameters(), optimizer, total_steps=9, no_perturb="^0"
+        )
+        engine.step([examples(0)], LossPasses(mean_square(model)))
+        gradients = torch.autograd.grad(mean_square(model)(examples(0)), list(model.parameters()))
+        assert norms == [pytest.approx(torch.cat([g.flatten() for g in gradients]).norm().item())]
 
     def test_rho_of_gsam_grows_from_0_in_a_warm_up(self):
         model = two_layers()

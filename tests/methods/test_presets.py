@@ -9,6 +9,7 @@ from hf_vasso.methods.asam import AdaptiveBall
 from hf_vasso.methods.base import count_of_share
 from hf_vasso.methods.esam import Sharpest
 from hf_vasso.methods.gsam import MinusOrthogonal
+from hf_vasso.methods.looksam import PlusKeptOrthogonal
 from hf_vasso.methods.msam import OnlyPerturbed
 from hf_vasso.methods.none import Never
 from hf_vasso.methods.saf import PastLogits
@@ -150,6 +151,7 @@ def test_every_number_of_a_preset_changes_the_method(name):
             {"k": 7, "p": 0.5},
             "k and p are two rules for when to ascend, got k=7 and p=0.5: give one of them",
         ),
+        ("sam", {"name": "vasso"}, "method 'sam' does not use name, got name='vasso': it uses rho"),
         ("mesa", {"tau": 0.0}, "tau is a temperature and must be above 0 and finite, got 0.0"),
         ("fsam", {"lmbda": 1.1}, "lmbda weighs the old average and must be in [0, 1], got 1.1"),
         (
@@ -215,6 +217,14 @@ def test_a_share_is_rounded_up_from_what_it_is_on_paper(share, total, count):
         ),
         ({"selection": Sharpest(0.5), "ascent_fraction": 0.5}, "ascent_fraction=0.5 leaves some out"),
         ({"selection": Sharpest(0.5), "schedule": Never()}, "Never does not make both passes"),
+        (
+            {"direction": MovingAverage(0.4), "schedule": OnlyPerturbed()},
+            "MovingAverage is fed by gradients at w, and OnlyPerturbed makes none",
+        ),
+        (
+            {"direction": MovingAverage(0.4), "schedule": ReuseBetween(2), "descent": PlusKeptOrthogonal(0.1)},
+            "PlusKeptOrthogonal has its use at steps with the pass at w alone, and ReuseBetween makes none",
+        ),
         (
             {"selection": Sharpest(0.5), "direction": MovingAverage(0.4), "schedule": ReuseBetween(2)},
             "ReuseBetween does not make both passes",
