@@ -73,8 +73,8 @@ def place_like(tensor: Tensor, parameter: Tensor) -> Tensor:
 
 def _norm_of_whole(tensors: list[Tensor]) -> Tensor:
     if tensors and tensors[0].device.type == "cpu":
-        # torch's norm uses one core here, and adding up 10 million squares in fp32 it is off by 5e-4. BLAS is off by up
-        # to 2e-4, by the kind of CPU, and in pieces by 4e-6, at the same speed.
+        # torch's norm uses one core here, and adding up 10 million squares in fp32 it is off by 5e-4. BLAS is off by
+        # up to 2e-4, by the kind of CPU, and in pieces by 4e-6, at the same speed.
         pieces = [piece for tensor in tensors for piece in tensor.flatten().split(_LONGEST_SUM)]
         return torch.stack([torch.dot(piece, piece) for piece in pieces]).sum().sqrt()
     return torch.nn.utils.get_total_norm(tensors)

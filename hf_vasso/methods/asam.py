@@ -65,7 +65,8 @@ def asam(rho: float = 0.5, eta: float = 0.01) -> Method:
     Cost: two passes per step; one extra copy of the trainable weights, and a second one for a moment.
 
     Follows SamsungLabs/ASAM at f156a68: a tensor whose name holds "weight" is scaled by |w| + eta, any other (a bias)
-    is not; their class has eta 0.01, their CIFAR script 0. davda54/sam with `adaptive=True` differs: it scales every
+    is not; their class has eta 0.01, their CIFAR script 0. Run beside ours, its step is the same to 1.4e-12 (50 steps,
+    float64). Tested by its authors mainly on images. davda54/sam with `adaptive=True` differs: it scales every
     tensor by |w| without eta, so zero biases, fresh zero heads and LoRA's zero matrices are never perturbed, and its
     best radius is larger (2.0 against 0.5 on CIFAR-10, by ASAM's author).
 

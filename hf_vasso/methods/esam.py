@@ -93,7 +93,7 @@ def esam(rho: float = 0.05, beta: float = 0.6, gamma: float = 0.5) -> Method:
     nothing here; theirs is drawn after a step for the next, so its first step moves all tensors. Exactly ceil(gamma B)
     examples of a micro-batch are taken; theirs takes fewer than floor(gamma B), those above the last one of them, none
     among equals, and all from gamma 0.99 on. The ranking draws the dropout masks of the pass at w. With these three
-    made equal the two agree to 5e-15 (50 steps, float64).
+    made equal the two agree to 5e-15 (50 steps, float64). Tested by its authors on images, not on language.
 
     When not to use it: for a small gamma on small micro-batches, as each keeps at least one example. The examples
     taken depend on the split into micro-batches, so accumulation is not exactly one large batch.

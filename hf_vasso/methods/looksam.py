@@ -77,7 +77,8 @@ def looksam(rho: float = 0.05, alpha: float = 0.1, k: int = 5) -> Method:
     norm over all parameters, and agree with it to 2e-11 (50 steps, float64); rollovd/LookSAM and pytorch_optimizer
     project tensor by tensor, and the latter makes both passes at every step, which saves nothing. alpha is 0.1: the
     authors of Momentum-SAM report in their appendix that the paper's 0.7 was not suitable and that they took 0.1. A
-    kept part that is rounding, as in a warm-up of rho, and one that is not finite are not used.
+    kept part that is rounding, as in a warm-up of rho, and one that is not finite are not kept; to see it, an ascent
+    waits for the device a second time. Tested by its authors on images, not on language.
 
     When not to use it: where the gradient turns fast, as the kept part is then that of another place.
 

@@ -66,7 +66,8 @@ def ss_sam(rho: float = 0.05, p: float = 0.5) -> Method:
     Cost: 1 + p passes per step; one extra copy of the trainable weights.
 
     Written from the paper's abstract. The coin is seeded by the training's seed, falls alike on all processes, and
-    goes on where it was when a training is resumed. p is constant, and 0.5 is our choice.
+    goes on where it was when a training is resumed. p is constant, and 0.5 is our choice. Tested by its authors on
+    images, not on language.
 
     When not to use it: to compare methods on few steps, as the number of ascents is itself random.
 

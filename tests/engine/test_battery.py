@@ -12,9 +12,19 @@ from hf_vasso.engine.tensors import norm
 from hf_vasso.methods.asam import AdaptiveBall
 from hf_vasso.methods.base import BatchGradient
 from hf_vasso.methods.esam import RandomSubset
+from hf_vasso.methods.sagm import ShiftedBall
 from tests.engine.loops import STEPWISE, LossPasses, examples, mean_square, two_layers, weights
 
 RHO = 0.3
+
+# What of a perturbation is rho, from (geometry, eps, weights, clean gradient); where a geometry is not named, its norm.
+SIZES = {
+    AdaptiveBall: lambda geometry, eps, w, g: length(
+        [e / (p.abs() + geometry.eta) if p.dim() > 1 else e for e, p in zip(eps, w, strict=True)]
+    ),
+    ShiftedBall: lambda geometry, eps, w, g: length(torch._foreach_add(eps, g, alpha=geometry.alpha)),
+    RandomSubset: lambda geometry, eps, w, g: geometry.beta * length(eps),
+}
 PERTURBING = [name for name in STEPWISE if name != "none"]
 
 
@@ -22,6 +32,10 @@ def make(name, model, rho=RHO, **engine):
     method = get_method(name) if name == "none" else get_method(name, rho=rho)
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9)
     return SharpnessAwareStep(method, model.named_parameters(), optimizer, total_steps=10, **engine), optimizer
+
+
+def length(vector):
+    return torch.cat([tensor.flatten() for tensor in vector]).norm().item()
 
 
 class Watch(LossPasses):
@@ -63,18 +77,12 @@ def test_perturbation_has_the_size_that_its_geometry_promises(name):
         gradient = torch.autograd.grad(mean_square(model)(examples(number)), list(model.parameters()))
         result = engine.step([examples(number)], passes, measure=True)
         eps = [there - here for here, there in zip(clean, passes.seen[-1], strict=True)]
-        length = torch.cat([e.flatten() for e in eps]).norm()
-        if length > 0:
+        if length(eps) > 0:
             perturbed_steps += 1
-            assert result.perturbation_norm.item() == pytest.approx(length.item(), rel=1e-9)
-            if "asam" in name:  # ||eps / T|| = rho with T = |w| + eta on weights, 1 on biases
-                scales = [w.abs() + 0.01 if w.dim() > 1 else torch.ones_like(w) for w in clean]
-                eps = [e / scale for e, scale in zip(eps, scales, strict=True)]
-            if name == "sagm":  # ||eps + alpha g|| = rho
-                eps = [e + 0.001 * g for e, g in zip(eps, gradient, strict=True)]
-            if "esam" in name and "aesam" not in name:  # beta ||eps|| = rho over the tensors that were drawn
-                eps = [0.6 * e for e in eps]
-            assert torch.cat([e.flatten() for e in eps]).norm().item() == pytest.approx(RHO, rel=1e-9)
+            assert result.perturbation_norm.item() == pytest.approx(length(eps), rel=1e-9)
+            geometry = engine.method.geometry
+            size = SIZES.get(type(geometry), lambda geometry, eps, w, g: length(eps))
+            assert size(geometry, eps, clean, gradient) == pytest.approx(RHO, rel=1e-9)
         optimizer.step()
     assert perturbed_steps >= 2
 
