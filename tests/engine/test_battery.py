@@ -17,7 +17,7 @@ from tests.engine.loops import STEPWISE, LossPasses, examples, mean_square, two_
 
 RHO = 0.3
 
-# What of a perturbation is rho, from (geometry, eps, weights, clean gradient); where a geometry is not named, its norm.
+# What of a perturbation is rho, from geometry, eps, weights and clean gradient; for those not named its norm.
 SIZES = {
     AdaptiveBall: lambda geometry, eps, w, g: length(
         [e / (p.abs() + geometry.eta) if p.dim() > 1 else e for e, p in zip(eps, w, strict=True)]
