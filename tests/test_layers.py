@@ -121,9 +121,20 @@ def dtensor_problems(tree: Tree) -> list[str]:
 
 
 def method_name_problems(tree: Tree, names: set[str]) -> list[str]:
-    """Strings in the engine and the training layer that are a preset's name: they ask a method's parts instead."""
+    """
+    Strings in the engine and the training layer that are a preset's name, and comparisons with one in all layers but
+    the methods: they ask a method's parts instead.
+    """
     problems = []
     for module, (path, parsed) in tree.sources.items():
+        if layer(module) != "methods":
+            problems += [
+                f"{path}:{node.lineno}: compares with the method {constant.value!r} by name"
+                for node in ast.walk(parsed)
+                if isinstance(node, ast.Compare) or _asks_for_beginning(node)
+                for constant in ast.walk(node)
+                if isinstance(constant, ast.Constant) and constant.value in names
+            ]
         if layer(module) in ("engine", "training"):
             allowed = NAMES_A_METHOD.get(path, set())
             # torch's word for a loss that is not summed up
@@ -140,6 +151,10 @@ def method_name_problems(tree: Tree, names: set[str]) -> list[str]:
                 if node.value not in allowed
             ]
     return problems
+
+
+def _asks_for_beginning(node: ast.AST) -> bool:
+    return isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr == "startswith"
 
 
 def problems(root: Path, names: set[str]) -> list[str]:
@@ -186,6 +201,8 @@ def test_layers():
         ("engine/step.py", "from torch.distributed.tensor import distribute_tensor", "names DTensor"),
         ("methods/base.py", "import torch\nassert torch.distributed.tensor.DTensor", "names DTensor"),
         ("engine/step.py", "def f(m): return m.name == 'sam'", "step.py:1: knows the method 'sam' by name"),
+        ("tasks/glue.py", "def f(m): return m in ('sam', 'x')", "glue.py:1: compares with the method 'sam' by name"),
+        ("results/tables.py", "def f(m): return m.startswith('vasso')", "with the method 'vasso' by name"),
         ("training/arguments.py", "other = 'sam'", "knows the method 'sam' by name"),
         ("engine/step.py", "f(reduction='vasso', method='sam')", "step.py:1: knows the method 'sam' by name"),
         ("cli.py", "from hf_vasso import __version__", None),
@@ -195,6 +212,7 @@ def test_layers():
         ("engine/step.py", "'''Never sees a DTensor; sam is a method.'''\nimport torch", None),
         ("training/arguments.py", "method = 'vasso'", None),
         ("engine/step.py", "f(reduction='sam')", None),
+        ("tasks/glue.py", "f(report_to='sam')", None),
     ],
 )
 def test_layers_can_fail(tmp_path, path, source, complaint):

@@ -1,8 +1,11 @@
-"""Which method labels belong together, and which are compared where nobody has named contrasts."""
+"""Which method labels belong together, which is the base, and which are compared where nobody has named contrasts."""
 
 from collections.abc import Mapping
 
-__all__ = ["default_contrasts", "labels_of_family"]
+__all__ = ["BASE", "default_contrasts", "labels_of_family"]
+
+BASE = "none"
+"""The method of the runs that the others are compared with, and the label that these have by default."""
 
 
 def labels_of_family(family: str, methods: Mapping[str, str]) -> list[str]:
@@ -34,7 +37,7 @@ def default_contrasts(methods: Mapping[str, str]) -> list[tuple[str, str]]:
         >>> default_contrasts({"none": "none", "sam": "sam", "vasso": "vasso"})
         [('vasso', 'sam'), ('vasso', 'none')]
     """
-    vasso, bases = labels_of_family("vasso", methods), labels_of_family("none", methods)
+    vasso, bases = labels_of_family("vasso", methods), labels_of_family(BASE, methods)
     if not vasso:
         return [(label, base) for label in methods if label not in bases for base in bases]
     return [

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from hf_vasso.results.files import write_json
+from hf_vasso.results.method_labels import BASE
 from hf_vasso.results.reading import (
     COUNT,
     NAME,
@@ -111,7 +112,7 @@ def display_name(label: str, optimizer: str) -> str:
         >>> display_name("none", "adamw_torch_fused")
         'AdamW'
     """
-    return _OPTIMIZERS.get(optimizer.split("_")[0], optimizer) if label == "none" else label
+    return _OPTIMIZERS.get(optimizer.split("_")[0], optimizer) if label == BASE else label
 
 
 def describe_method(label: str, numbers: Mapping[str, float], optimizer: str) -> str:

@@ -55,7 +55,7 @@ def test_the_order_of_methods_and_tasks():
     groups = [make_runs(label, NONE, task_label=task) for label in labels for task in ("b", "a")]
     cells = compare(collection_of(*groups)).cells
     assert [(cell.task, cell.method) for cell in cells[:5]] == [
-        ("a", label) for label in ("none", "none-2x", "sam", "zzz", "vasso")
+        ("a", label) for label in ("none", "none-2x", "sam", "vasso", "zzz")
     ]
     plan = plan_of([], ("b", "sam", 0), ("b", "none", 0), ("a", "vasso", 0))
     cells = compare(collection_of(*groups, plans=[plan])).cells

@@ -148,7 +148,7 @@ def _about_equal_passes(tasks: Sequence[TaskRuns], pairs: Pairs) -> list[str]:
     """Where a method is compared and no base among the runs makes as many passes."""
     missing: dict[str, list[str]] = {}
     for runs in tasks:
-        compared = {label for pair in pairs[runs.model, runs.task] for label in pair}.difference(runs.labels("none"))
+        compared = {label for pair in pairs[runs.model, runs.task] for label in pair}.difference(runs.bases)
         for label in runs.methods:
             if label in compared and not _has_base_with_passes(runs, label):
                 missing.setdefault(_remedy(runs, label), []).append(f"{runs.name(label)} on {runs.where}")
@@ -161,8 +161,7 @@ def _about_equal_passes(tasks: Sequence[TaskRuns], pairs: Pairs) -> list[str]:
 def _has_base_with_passes(runs: TaskRuns, label: str) -> bool:
     wanted = mean_cost(runs.methods[label], "forward_passes")
     return any(
-        math.isclose(mean_cost(runs.methods[base], "forward_passes"), wanted, rel_tol=0.1)
-        for base in runs.labels("none")
+        math.isclose(mean_cost(runs.methods[base], "forward_passes"), wanted, rel_tol=0.1) for base in runs.bases
     )
 
 

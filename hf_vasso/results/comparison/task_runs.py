@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from hf_vasso.results.collection import Collection
 from hf_vasso.results.data_identity import data_identity, distinguishing_words
-from hf_vasso.results.method_labels import labels_of_family
+from hf_vasso.results.method_labels import BASE, labels_of_family
 from hf_vasso.results.record import Record, display_name
 from hf_vasso.results.suite_plan import PlannedRun
 
@@ -36,9 +36,13 @@ class TaskRuns:
 
     @property
     def base(self) -> str | None:
-        """The label of the runs without a method: "none", else the first one, None where there is none."""
-        bases = self.labels("none")
-        return "none" if "none" in bases else next(iter(bases), None)
+        """The label of the runs without a method: `BASE`, else the first one, None where there is none."""
+        return BASE if BASE in self.bases else next(iter(self.bases), None)
+
+    @property
+    def bases(self) -> list[str]:
+        """All labels of runs without a method."""
+        return labels_of_family(BASE, self.method_names)
 
     @property
     def method_names(self) -> dict[str, str]:
@@ -49,10 +53,6 @@ class TaskRuns:
     def metrics(self) -> list[str]:
         """The metrics' names, that of the headline first."""
         return list(next(iter(self.methods.values()))[0].metrics)
-
-    def labels(self, method: str) -> list[str]:
-        """The labels of a method, or of a family of methods such as `vasso` with `vasso-re`."""
-        return labels_of_family(method, self.method_names)
 
     def name(self, label: str) -> str:
         """What is read for a method's label; a label without runs stands for itself."""
@@ -107,12 +107,11 @@ class _Order:
         """A key to sort by. What is in no plan comes after what is."""
         last = len(self._models) + len(self._tasks) + len(self._labels)
         glue = _GLUE_ORDER.index(record.task) if record.task in _GLUE_ORDER else len(_GLUE_ORDER)
-        name = record.method["name"]
         return (
             (self._models.get(record.model, last), record.model),
             (self._tasks.get(record.task_label, last), glue, record.task_label),
             (record.train_examples, record.eval_examples, data_identity(record)),
-            (self._labels.get(record.label, last), name != "none", name.startswith("vasso"), record.label),
+            (self._labels.get(record.label, last), record.method["name"] != BASE, record.label),
             record.seed,
         )
 

@@ -11,6 +11,8 @@ import matplotlib
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from hf_vasso.results.method_labels import BASE
+
 __all__ = [
     "BLUE",
     "FAINT",
@@ -84,7 +86,7 @@ def styles(labels: Iterable[str]) -> dict[str, Style]:
     Give each method a colour and a marker.
 
     Args:
-        labels: Those of the methods; "none", the base, is grey.
+        labels: Those of the methods; that of the base is grey.
 
     Returns:
         Label to style.
@@ -93,12 +95,12 @@ def styles(labels: Iterable[str]) -> dict[str, Style]:
         >>> styles(["none", "sam"])["none"].colour
         '#6f7780'
     """
-    others = [label for label in dict.fromkeys(labels) if label != "none"]
+    others = [label for label in dict.fromkeys(labels) if label != BASE]
     drawn = {
         label: Style(_COLOURS[place % len(_COLOURS)], _MARKERS[place % len(_MARKERS)])
         for place, label in enumerate(others)
     }
-    return {"none": Style(GREY, "o"), **drawn}
+    return {BASE: Style(GREY, "o"), **drawn}
 
 
 def draw_panel(name: str, title: str, height: float, paint: Callable[[Axes], None]) -> str:
