@@ -11,7 +11,9 @@ from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_N
 
 from hf_vasso.training.loss_scale import IGNORE_INDEX
 
-__all__ = ["counted_tokens", "example_losses"]
+__all__ = ["counted_tokens", "example_losses", "refuse_other_losses"]
+
+_TOLERANCE = 0.02  # narrow types round; another loss is off by more
 
 
 @torch.no_grad()
@@ -75,6 +77,32 @@ def counted_tokens(trainer: Trainer, inputs: Mapping[str, Any], logits: Tensor) 
         return None
     counted = labels.ne(IGNORE_INDEX)
     return functional.pad(counted[:, 1:], (0, 1), value=False) if _predicts_the_next_token(trainer) else counted
+
+
+def refuse_other_losses(
+    trainer: Trainer, inputs: Mapping[str, Any], outputs: Any, losses: Tensor, loss: Tensor
+) -> None:
+    """
+    Refuse losses of examples that are not those of the model, as where it computes a loss of its own.
+
+    Args:
+        trainer: What made them.
+        inputs: What the model got, labels included.
+        outputs: What it gave.
+        losses: As found by `example_losses`, (examples,).
+        loss: The model's, without dimensions, a mean over examples or over the tokens that count.
+
+    Raises:
+        ValueError: It has both numbers. Reading them waits for the device.
+    """
+    counted = counted_tokens(trainer, inputs, outputs["logits"])
+    counts = torch.ones_like(losses) if counted is None else counted.sum(1).to(losses)
+    found, expected = ((losses * counts).sum() / counts.sum().clamp(min=1)).item(), loss.item()
+    if abs(found - expected) > _TOLERANCE * (abs(expected) + _TOLERANCE):
+        raise ValueError(
+            f"the model's loss is {expected:.4g}, and the mean of the losses by which the method would choose among "
+            f"the examples is {found:.4g}: override example_losses in the trainer"
+        )
 
 
 def _predicts_the_next_token(trainer: Trainer) -> bool:

@@ -12,7 +12,7 @@ from transformers import Trainer
 
 from hf_vasso.methods.base import BatchOutput
 from hf_vasso.training.added_loss import added_loss, logits_with, observed_losses
-from hf_vasso.training.example_losses import counted_tokens
+from hf_vasso.training.example_losses import counted_tokens, refuse_other_losses
 from hf_vasso.training.example_share import count_examples, take_examples
 from hf_vasso.training.loss_scale import ItemShare, item_shares, own_mean
 from hf_vasso.training.positions import POSITIONS
@@ -54,8 +54,11 @@ class TrainerPasses:
         trainer: Any = self._trainer
         inputs = trainer._prepare_inputs(copy.copy(batch[0]))
         with trainer.compute_loss_context_manager():
-            _, outputs = trainer.compute_loss(self._model, dict(inputs), return_outputs=True)
-        return trainer.example_losses(inputs, outputs)
+            loss, outputs = trainer.compute_loss(self._model, dict(inputs), return_outputs=True)
+        losses = trainer.example_losses(inputs, outputs)
+        if trainer.state.global_step == 0 and not trainer.has_own_example_losses:
+            refuse_other_losses(trainer, inputs, outputs, losses, loss)
+        return losses
 
     def backward_with_extra_loss(
         self, batch: tuple[dict[str, Any], ItemShare], sync: bool, extra_loss: Callable[[BatchOutput], Tensor]

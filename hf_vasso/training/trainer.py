@@ -88,6 +88,11 @@ class SharpnessAwareMixin(_Base):
         """
         return example_losses(self, inputs, outputs)
 
+    @property
+    def has_own_example_losses(self) -> bool:
+        """Whether `example_losses` is overridden."""
+        return type(self).example_losses is not SharpnessAwareMixin.example_losses
+
     def training_step(
         self, model: nn.Module, inputs: dict[str, Tensor | Any], num_items_in_batch: Tensor | int | None = None
     ) -> Tensor:
@@ -159,8 +164,7 @@ class SharpnessAwareMixin(_Base):
 
     def _refuse_for_the_method(self) -> None:
         has_own_loss = self.compute_loss_func is not None or type(self).compute_loss is not Trainer.compute_loss
-        knows_examples = type(self).example_losses is not SharpnessAwareMixin.example_losses
-        if self.method.selection is not None and has_own_loss and not knows_examples:
+        if self.method.selection is not None and has_own_loss and not self.has_own_example_losses:
             raise ValueError(
                 f"method {self.method.name!r} chooses examples by their losses, and this trainer has a loss of its "
                 "own: override example_losses beside it, or take another method"

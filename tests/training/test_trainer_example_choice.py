@@ -4,10 +4,11 @@ import pytest
 import torch
 from model_families import FAMILIES
 from tiny_training import PERTURBED, bert, distance, numbers, sentences
-from transformers import T5ForConditionalGeneration
+from transformers import BertForSequenceClassification, T5ForConditionalGeneration
 
 from hf_vasso import VassoTrainer
 from hf_vasso.methods.esam import Sharpest
+from hf_vasso.training.example_losses import refuse_other_losses
 from hf_vasso.training.example_share import count_examples, take_examples
 
 
@@ -26,7 +27,9 @@ def test_losses_of_single_examples_are_those_of_batches_of_one(build, family, sm
     inputs = batch_of(trainer)
     model = trainer.model.eval()
     with torch.no_grad():
-        losses = trainer.example_losses(inputs, model(**inputs))
+        outputs = model(**inputs)
+        losses = trainer.example_losses(inputs, outputs)
+        refuse_other_losses(trainer, inputs, outputs, losses, trainer.compute_loss(model, dict(inputs)))
         assert losses.shape == (count_examples(inputs),)
         for number, loss in enumerate(losses):
             one = take_examples(inputs, torch.tensor([number]))
@@ -80,6 +83,20 @@ def test_a_loss_of_ones_own_needs_those_of_the_examples(build, train):
     own = train(bert(), sentences(), trainer_class=OwnLossAndRanking, **numbers("esam"))
     assert distance(own.weights, train(bert(), sentences(), **numbers("esam")).weights) == 0.0
     build(bert(), sentences(), trainer_class=OwnLoss, **numbers("sam"))
+
+
+class FocalBert(BertForSequenceClassification):
+    def forward(self, input_ids=None, attention_mask=None, labels=None):
+        outputs = super().forward(input_ids=input_ids, attention_mask=attention_mask, labels=labels)
+        shares = outputs.logits.softmax(-1)[range(len(labels)), labels]
+        outputs.loss = ((1 - shares) ** 2 * -shares.log()).mean()
+        return outputs
+
+
+def test_a_loss_of_the_models_own_is_noticed(train):
+    model = FocalBert(bert().config).double()
+    with pytest.raises(ValueError, match="the model's loss is 0.1.*, and the mean of the losses by which .* is 0.7"):
+        train(model, sentences(), **numbers("esam"))
 
 
 def test_unknown_shapes_are_refused(build):
