@@ -20,7 +20,8 @@ class Passes(Protocol):
 
         Args:
             batch: One micro-batch.
-            sync: Whether the gradients are averaged over ranks in this pass; true for the last micro-batch of a sweep.
+            sync: Whether the gradients are averaged over ranks in this pass. True for the last micro-batch of a sweep,
+                unless each rank makes the ascent for itself.
 
         Returns:
             This micro-batch's share of the step's loss, so that the shares add up to it.

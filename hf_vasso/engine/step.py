@@ -77,10 +77,13 @@ class SharpnessAwareStep:
         no_perturb: Regular expression; a parameter in whose name it is found is trained but never perturbed.
         same_dropout: Whether both passes draw the same random numbers. Either way the pass that gives the update draws
             those that it would draw without a perturbation.
+        ascent_sync: Whether the gradient of an ascent is averaged over ranks. If not, each perturbs along its own, and
+            keeps a state of its own; a step has one reduction less.
         seed: Seed of the engine's own random numbers; equal on all ranks.
 
     Raises:
-        ValueError: For a number out of its range, or a `no_perturb` that leaves out none or all parameters.
+        ValueError: For a number out of its range, a `no_perturb` that leaves out none or all parameters, or an
+            `ascent_sync` of False where all ranks need the same gradient at w.
 
     Example:
         >>> import torch
@@ -114,6 +117,7 @@ class SharpnessAwareStep:
         rho_scheduler_type: str | None = None,
         no_perturb: str | None = None,
         same_dropout: bool = True,
+        ascent_sync: bool = True,
         seed: int = 0,
     ) -> None:
         self.method = method
@@ -135,7 +139,10 @@ class SharpnessAwareStep:
         self._state: dict[str, dict[str, Any]] = {question: {} for question in method.parts}
         buffers = list(buffers)
         self._buffers = buffers if any(buffer.is_floating_point() for buffer in buffers) else []
-        self._sweeps = Sweeps(method, self._parameters, self._buffers)
+        self._ascent_sync = ascent_sync
+        self._sweeps = Sweeps(method, self._parameters, self._buffers, ascent_sync)
+        if not ascent_sync:
+            self._refuse_local_ascents()
         for part in method.parts.values():
             part.check(self._context(self._parameters.perturbable()))
 
@@ -169,6 +176,19 @@ class SharpnessAwareStep:
             self._combine(self.method.descent, ascent.clean, is_alone=ascent.kind == "clean")
         self.steps += 1
         return result
+
+    def _refuse_local_ascents(self) -> None:
+        reason = None
+        if overrides(self.method.schedule, Schedule, "after"):
+            reason = f"{type(self.method.schedule).__name__} decides by the one of all ranks"
+        if self.method.descent is not None:
+            reason = f"{type(self.method.descent).__name__} makes the update of the one of all ranks"
+        if any(map(tensors.is_sharded, self._parameters.by_name.values())):
+            reason = "the parameters are sharded"
+        if reason is not None:
+            raise ValueError(
+                f"ascent_sync=False gives each rank a gradient at w of its own, and {reason}: leave it out"
+            )
 
     @property
     def passes(self) -> float:
@@ -254,7 +274,7 @@ class SharpnessAwareStep:
         ascent.clean = None
         with torch.no_grad():
             ascent.adversary = self._reuse(perturbable)
-        if self.scaler is not None:
+        if self.scaler is not None and self._ascent_sync:
             ascent.kind = "clean"  # what overflowed stays in p.grad, so that the scaler skips the step and backs off
         return ascent
 
@@ -267,7 +287,7 @@ class SharpnessAwareStep:
         if self.method.selection is not None and kind == "both":
             loss, ranked = self._sweeps.over_all_ranked(batches, passes)
             return _Ascent(kind, loss, ranked=ranked)
-        return _Ascent(kind, self._sweeps.over_all(batches, passes))
+        return _Ascent(kind, self._sweeps.over_all(batches, passes, is_ascent=kind == "both"))
 
     def _sweep_with_extra_loss(self, extra: ExtraLoss, batches: list[Any], passes: Passes) -> Tensor:
         """The clean pass with something added to its loss, which then gets to see what the model said."""

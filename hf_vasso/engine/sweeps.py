@@ -45,9 +45,10 @@ class Sweeps:
         method: It says which passes are needed.
         parameters: Each sweep begins without gradients.
         buffers: Those that count the rows of a step once.
+        ascent_sync: Whether the gradients of an ascent are averaged over ranks.
     """
 
-    def __init__(self, method: Method, parameters: Parameters, buffers: Vector) -> None:
+    def __init__(self, method: Method, parameters: Parameters, buffers: Vector, ascent_sync: bool) -> None:
         self.passes: float = 0
         """Passes over a micro-batch made so far, each forward and backward; one over a share counts as that share."""
         self.forward_alone: float = 0
@@ -55,6 +56,7 @@ class Sweeps:
         self._method = method
         self._parameters = parameters
         self._buffers = buffers
+        self._ascent_sync = ascent_sync
 
     def check(self, passes: Passes) -> None:
         """
@@ -77,16 +79,26 @@ class Sweeps:
                 f"{', '.join(missing)}: hf_vasso.engine.passes.{needed.__name__} says what they do"
             )
 
-    def over(self, share: Share, passes: Passes) -> Tensor:
-        """Forward and backward over micro-batches, into fresh gradients; the sum of their losses."""
-        return self._sum(share, passes.backward)
+    def over(self, share: Share, passes: Passes, is_ascent: bool = False) -> Tensor:
+        """
+        Forward and backward over micro-batches, into fresh gradients.
 
-    def over_all(self, batches: list[Any], passes: Passes) -> Tensor:
+        Args:
+            share: The micro-batches.
+            passes: They make them.
+            is_ascent: Whether the gradients give the adversary rather than the update.
+
+        Returns:
+            The sum of their losses.
+        """
+        return self._sum(share, passes.backward, is_ascent)
+
+    def over_all(self, batches: list[Any], passes: Passes, is_ascent: bool) -> Tensor:
         """The same over the whole step."""
-        return self.over(Share.whole(batches), passes)
+        return self.over(Share.whole(batches), passes, is_ascent)
 
     def over_all_ranked(self, batches: list[Any], passes: Passes) -> tuple[Tensor, Ranked]:
-        """The same, with the loss of each example put down."""
+        """The ascent over the whole step, with the loss of each example put down."""
         over_choices = cast(PassesOverChoices, passes)
         ranked = Ranked(RandomState.capture())
 
@@ -95,10 +107,10 @@ class Sweeps:
             ranked.losses.append(of_examples)
             return loss
 
-        return self._sum(Share.whole(batches), backward), ranked
+        return self._sum(Share.whole(batches), backward, is_ascent=True), ranked
 
     def over_first_share(self, batches: list[Any], passes: Passes) -> Tensor:
-        """The same over the first `ascent_fraction` of the examples, which does not count for the buffers."""
+        """The ascent over the first `ascent_fraction` of the examples, which does not count for the buffers."""
         over_shares = cast(PassesOverShares, passes)
         sizes = [over_shares.count_examples(batch) for batch in batches]
         left = count_of_share(self._method.ascent_fraction, sum(sizes))
@@ -108,7 +120,8 @@ class Sweeps:
             left -= len(rows[-1])
         taken = [(batch, row) for batch, row in zip(batches, rows, strict=True) if len(row)]
         with counted_once(self._buffers):
-            return self.over(_share(over_shares, *zip(*taken, strict=True), batches=batches, sizes=sizes), passes)
+            share = _share(over_shares, *zip(*taken, strict=True), batches=batches, sizes=sizes)
+            return self.over(share, passes, is_ascent=True)
 
     def chosen(self, ranked: Ranked, batches: list[Any], passes: Passes) -> Share:
         """The examples that pay for the pass at w + eps, by their losses there under the masks of the pass at w."""
@@ -141,12 +154,13 @@ class Sweeps:
         def backward(batch: Any, sync: bool) -> Tensor:
             return with_extra.backward_with_extra_loss(batch, sync, counted)
 
-        return self._sum(Share.whole(batches), backward), seen
+        return self._sum(Share.whole(batches), backward, is_ascent=False), seen
 
-    def _sum(self, share: Share, backward: Callable[[Any, bool], Tensor]) -> Tensor:
+    def _sum(self, share: Share, backward: Callable[[Any, bool], Tensor], is_ascent: bool) -> Tensor:
         self._parameters.clear_gradients()
         last = len(share.batches) - 1
-        losses = [backward(batch, i == last) for i, batch in enumerate(share.batches)]
+        sync = self._ascent_sync or not is_ascent
+        losses = [backward(batch, sync and i == last) for i, batch in enumerate(share.batches)]
         self.passes += share.passes
         return losses[0] if last == 0 else torch.stack(losses).sum()
 

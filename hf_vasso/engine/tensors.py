@@ -4,9 +4,14 @@ import torch
 from torch import Tensor
 from torch.distributed.tensor import DTensor, distribute_tensor
 
-__all__ = ["add_scaled_", "dot", "full", "local", "norm", "place_like", "widen"]
+__all__ = ["add_scaled_", "dot", "full", "is_sharded", "local", "norm", "place_like", "widen"]
 
 _LONGEST_SUM = 2**20
+
+
+def is_sharded(tensor: Tensor) -> bool:
+    """Whether only a part of a tensor lies on this rank."""
+    return isinstance(tensor, DTensor)
 
 
 def local(tensors: list[Tensor]) -> list[Tensor]:

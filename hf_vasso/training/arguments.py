@@ -75,6 +75,13 @@ class SharpnessArguments:
     same_dropout: bool = field(
         default=True, metadata={"help": "Whether both passes of a step draw the same dropout masks."}
     )
+    ascent_sync: bool = field(
+        default=True,
+        metadata={
+            "help": "Whether the gradient at w of an ascent is averaged over processes. If not, each perturbs along "
+            "its own, and an exchange of gradients per step is saved."
+        },
+    )
     method_args: dict[str, Any] | str | None = field(
         default=None,
         metadata={"help": "JSON object with other numbers of the method, such as '{\"eta\": 0.01}'."},
@@ -92,7 +99,7 @@ class SharpnessArguments:
 
     def engine_options(self) -> dict[str, Any]:
         """What a `SharpnessAwareStep` takes from these arguments beside the method."""
-        names = ("rho_warmup_steps", "rho_scheduler_type", "no_perturb", "same_dropout")
+        names = ("rho_warmup_steps", "rho_scheduler_type", "no_perturb", "same_dropout", "ascent_sync")
         return {name: getattr(self, name) for name in names}
 
     def build_method(self, method: str | Method | None = None) -> Method:

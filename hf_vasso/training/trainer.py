@@ -154,13 +154,18 @@ class SharpnessAwareMixin(_Base):
     def _save_optimizer_and_scheduler(self, output_dir: str) -> None:
         super()._save_optimizer_and_scheduler(output_dir)
         state = self._current_engine().state_dict()  # a collective where parameters are sharded, so on every rank
-        if self.args.should_save:
-            write_state(state, output_dir)
+        if self.args.should_save or self._state_rank > 0:
+            write_state(state, output_dir, self._state_rank)
 
     def _load_optimizer_and_scheduler(self, checkpoint: str | None) -> None:
         super()._load_optimizer_and_scheduler(checkpoint)
         if checkpoint is not None:
-            self._saved_state = read_state(checkpoint)
+            self._saved_state = read_state(checkpoint, self._state_rank)
+
+    @property
+    def _state_rank(self) -> int:
+        """The rank whose state this one has: that of the first, unless each makes its ascents for itself."""
+        return 0 if self.sharpness_args.ascent_sync else self.args.process_index
 
     def _refuse_for_the_method(self) -> None:
         has_own_loss = self.compute_loss_func is not None or type(self).compute_loss is not Trainer.compute_loss
@@ -170,7 +175,10 @@ class SharpnessAwareMixin(_Base):
                 "own: override example_losses beside it, or take another method"
             )
         some_examples = self.method.selection is not None or self.method.ascent_fraction < 1.0
-        if some_examples and self.accelerator.gradient_state.plugin_kwargs.get("sync_each_batch", False):
+        sync_each_batch = self.accelerator.gradient_state.plugin_kwargs.get("sync_each_batch", False)
+        if sync_each_batch and not self.sharpness_args.ascent_sync:
+            raise ValueError("ascent_sync=False and sync_each_batch contradict each other: leave one of them out")
+        if some_examples and sync_each_batch:
             raise ValueError(
                 f"method {self.method.name!r} makes a pass with some of the examples, for which ranks may have "
                 "different numbers of micro-batches, and sync_each_batch averages each: leave that out"

@@ -1,6 +1,7 @@
-"""The engine on shards: two gloo processes with FSDP2 against one process with whole tensors."""
+"""The engine on two gloo processes: with FSDP2 against one with whole tensors, and with ascents of each rank's own."""
 
 import os
+from functools import partial
 
 import pytest
 import torch
@@ -27,6 +28,40 @@ class ShardedPasses(LossPasses):
     def backward(self, batch, sync):
         self.model.set_requires_gradient_sync(sync)
         return super().backward(batch, sync)
+
+
+class ReplicatedPasses(LossPasses):
+    """Two micro-batches per step, gradients averaged over both ranks when that is asked for."""
+
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__(mean_square(model), micro_batches=2)
+        self.model = model
+
+    def backward(self, batch, sync):
+        loss = super().backward(batch, sync)
+        for parameter in self.model.parameters() if sync else ():
+            dist.all_reduce(parameter.grad)
+            parameter.grad /= RANKS
+        return loss
+
+
+def own_examples(step, rank):
+    """The two micro-batches of a rank."""
+    inputs, targets = examples(step)
+    return [(inputs[i::4], targets[i::4]) for i in (rank, rank + 2)]
+
+
+def train_with_local_ascents(rank):
+    """Weights after some steps of VASSO whose average is that of the rank."""
+    model = two_layers()
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.05, momentum=0.9)
+    vasso, passes = get_method("vasso", rho=0.2), ReplicatedPasses(model)
+    engine = SharpnessAwareStep(vasso, model.named_parameters(), optimizer, total_steps=STEPS, ascent_sync=False)
+    for step in range(STEPS):
+        engine.step(own_examples(step, rank), passes)
+        optimizer.step()
+    assert passes.syncs == [False, False, False, True] * STEPS
+    return weights(model)
 
 
 def train(name, model, batches_of, passes, saved=None):
@@ -56,12 +91,12 @@ def work(rank: int, folder: str) -> None:
             fully_shard(layer)
         fully_shard(model)
 
-        def own_micro_batches(step):
-            inputs, targets = examples(step)
-            return [(inputs[i::4], targets[i::4]) for i in (rank, rank + 2)]
-
-        found[name] = train(name, model, own_micro_batches, ShardedPasses(model))
+        found[name] = train(name, model, partial(own_examples, rank=rank), ShardedPasses(model))
         assert all(isinstance(parameter, DTensor) for parameter in model.parameters())
+    with pytest.raises(ValueError, match="ascent_sync=False .* the parameters are sharded: leave it out"):
+        optimizer = torch.optim.SGD(model.parameters(), lr=0.05)
+        SharpnessAwareStep(get_method("sam"), model.named_parameters(), optimizer, total_steps=1, ascent_sync=False)
+    found["local ascents"] = train_with_local_ascents(rank)
     torch.save(found, f"{folder}/rank{rank}.pt")
     dist.barrier()
     dist.destroy_process_group()
@@ -89,3 +124,28 @@ def test_two_sharded_processes_equal_one_whole(ranks, name):
         for key, tensor in kept.items():
             assert (tensor - state["parts"]["direction"]["tensors"][key]).abs().max() < 1e-12
     assert torch.equal(ranks[0][name][0], ranks[1][name][0])
+
+
+@pytest.mark.distributed
+def test_ascents_of_each_rank_equal_a_loop(ranks):
+    model = two_layers()
+    loss, parameters = mean_square(model), list(model.parameters())
+    averages, momentum = [None] * RANKS, torch.zeros_like(weights(model))
+
+    def gradient(step, rank, at):
+        torch.nn.utils.vector_to_parameters(at, parameters)
+        value = sum(loss(batch) for batch in own_examples(step, rank)) / 2
+        return torch.cat([g.flatten() for g in torch.autograd.grad(value, parameters)])
+
+    w = weights(model)
+    for step in range(STEPS):
+        descents = []
+        for rank in range(RANKS):
+            g = gradient(step, rank, w)
+            averages[rank] = g if averages[rank] is None else 0.6 * averages[rank] + 0.4 * g
+            descents.append(gradient(step, rank, w + 0.2 * averages[rank] / averages[rank].norm()))
+        momentum = 0.9 * momentum + sum(descents) / RANKS
+        w = w - 0.05 * momentum
+    for found in ranks:
+        assert (found["local ascents"] - w).abs().max() < 1e-12
+    assert (ranks[0]["vasso"][0] - w).abs().max() > 1e-6

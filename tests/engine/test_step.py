@@ -655,3 +655,48 @@ class TestTheFamily:
         optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
         with pytest.raises(ValueError, match="got total_steps=0"):
             SharpnessAwareStep(get_method("aesam"), model.named_parameters(), optimizer, total_steps=0)
+
+
+class TestLocalAscents:
+    @pytest.mark.parametrize(
+        ("name", "numbers", "syncs"),
+        [
+            ("vasso", {}, [False, False, False, True] * 2),
+            ("vasso", {"ascent_every": 2}, [False, False, False, True] + [False, True]),
+            ("esam", {}, [False, False, False, True] * 2),
+            ("vasso-quarter", {}, [False, False, True] * 2),
+            ("msam", {}, [False, True] * 2),
+            ("none", {}, [False, True] * 2),
+        ],
+    )
+    def test_what_gives_the_update_is_averaged(self, name, numbers, syncs):
+        trained = []
+        for ascent_sync in (False, True):
+            model = two_layers()
+            optimizer = torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9)
+            engine = SharpnessAwareStep(
+                get_method(name, **numbers),
+                model.named_parameters(),
+                optimizer,
+                total_steps=2,
+                ascent_sync=ascent_sync,
+            )
+            passes = LossPasses(mean_square(model), micro_batches=2)
+            for step in range(2):
+                inputs, targets = examples(step)
+                engine.step(list(zip(inputs.chunk(2), targets.chunk(2), strict=True)), passes)
+                optimizer.step()
+            trained.append((weights(model), passes.syncs))
+        assert trained[0][1] == syncs
+        assert torch.equal(trained[0][0], trained[1][0])  # one rank is all ranks
+
+    @pytest.mark.parametrize(
+        ("name", "words"),
+        [
+            ("aesam", "WhereSharp decides by the one of all ranks"),
+            ("sagm", "MeanOfBoth makes the update of the one of all ranks"),
+        ],
+    )
+    def test_methods_that_need_one_gradient_at_w_for_all_ranks(self, name, words):
+        with pytest.raises(ValueError, match=f"gives each rank a gradient at w of its own, and {words}: leave it out"):
+            make(get_method(name), two_layers(), ascent_sync=False)

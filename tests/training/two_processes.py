@@ -69,6 +69,7 @@ CASES = {
     "saf, uneven, accumulation": Case(numbers("saf"), micro_batches=2, count=30),
     "mesa, uneven, accumulation": Case(numbers("mesa"), micro_batches=2, count=30),
     "vasso-quarter, uneven, accumulation": Case(numbers("vasso-quarter"), micro_batches=2, count=30),
+    "vasso, local ascents": Case(numbers("vasso") | {"ascent_sync": False}, micro_batches=2),
     "none, accumulation": Case(numbers("none"), micro_batches=2),
     "vasso, accumulation": Case(numbers("vasso"), micro_batches=2),
     "vasso, uneven": Case(numbers("vasso"), count=30),
@@ -117,9 +118,9 @@ def train_case(name: str, output_dir: Path, num_processes: int) -> dict[str, Any
     return ended(run(trainer)) | {"reductions": counter.count}
 
 
-def train_and_resume(folder: Path) -> dict[str, Any]:
+def train_and_resume(folder: Path, **arguments: Any) -> dict[str, Any]:
     """With dropout and accumulation, straight to the end, and again from a checkpoint in the middle of an epoch."""
-    arguments = numbers("vasso") | {"per_device_train_batch_size": 2, "gradient_accumulation_steps": 2}
+    arguments |= numbers("vasso") | {"per_device_train_batch_size": 2, "gradient_accumulation_steps": 2}
     saving = {"save_strategy": "steps", "save_steps": 1}
     straight = run(build_trainer(folder / "straight", bert(dropout=0.1), sentences(), **arguments, **saving))
     checkpoint = str(folder / "straight" / f"checkpoint-{RESUMED_AT}")
@@ -154,6 +155,8 @@ def main(folder: Path) -> None:
     results = {name: train_case(name, folder / name, num_processes=2) for name in CASES}
     if CAN_RESUME:
         results |= train_and_resume(folder)
+        local = train_and_resume(folder / "local", ascent_sync=False)
+        results |= {f"{name}, local ascents": training for name, training in local.items()}
     results["nan"] = train_with_nan(folder / "nan", num_processes=2)
     evaluated = evaluate(folder / "evaluated", num_processes=2)
     torch.save({"trained": results, "eval_loss": evaluated}, folder / f"rank-{dist.get_rank()}.pt")
