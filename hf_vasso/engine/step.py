@@ -177,19 +177,6 @@ class SharpnessAwareStep:
         self.steps += 1
         return result
 
-    def _refuse_local_ascents(self) -> None:
-        reason = None
-        if overrides(self.method.schedule, Schedule, "after"):
-            reason = f"{type(self.method.schedule).__name__} decides by the one of all ranks"
-        if self.method.descent is not None:
-            reason = f"{type(self.method.descent).__name__} makes the update of the one of all ranks"
-        if any(map(tensors.is_sharded, self._parameters.by_name.values())):
-            reason = "the parameters are sharded"
-        if reason is not None:
-            raise ValueError(
-                f"ascent_sync=False gives each rank a gradient at w of its own, and {reason}: leave it out"
-            )
-
     @property
     def passes(self) -> float:
         """Passes over a micro-batch made so far, each forward and backward; one over a share counts as that share."""
@@ -233,6 +220,20 @@ class SharpnessAwareStep:
         self.skipped_steps = state["skipped_steps"]
         self._generator.set_state(state["generator"])
 
+    def _refuse_local_ascents(self) -> None:
+        """Refuse them where all ranks need the same gradient at w."""
+        reason = None
+        if overrides(self.method.schedule, Schedule, "after"):
+            reason = f"{type(self.method.schedule).__name__} decides by the one of all ranks"
+        if self.method.descent is not None:
+            reason = f"{type(self.method.descent).__name__} makes the update of the one of all ranks"
+        if any(map(tensors.is_sharded, self._parameters.by_name.values())):
+            reason = "the parameters are sharded"
+        if reason is not None:
+            raise ValueError(
+                f"ascent_sync=False gives each rank a gradient at w of its own, and {reason}: leave it out"
+            )
+
     @torch.no_grad()
     def _before_passes(self) -> _Ascent:
         """Decide which passes the step makes, and take the adversary of before if that is to be reused."""
@@ -254,7 +255,7 @@ class SharpnessAwareStep:
         if kind == "clean" and not self.method.direction.remembers and self.method.descent is None:
             return ascent  # the stock step: nobody asks for its gradient
         ascent.clean = self._parameters.gradients()
-        if self.method.descent is not None:
+        if self.method.descent is not None:  # the next pass writes over views, as those of DDP's buckets
             ascent.clean.values = [value.clone() if value._is_view() else value for value in ascent.clean.values]
         perturbable = ascent.clean.where(self._parameters.is_perturbed)
         if not perturbable.names:
