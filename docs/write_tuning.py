@@ -1,8 +1,8 @@
 """
 Write the tables and the figure of docs/tuning.md from the trials of the tuning suites.
 
-    python docs/write_tuning.py runs/tuning runs/tuning-theta   # put the trials down in docs/results/tuning.csv first
-    python docs/write_tuning.py                                 # from that file
+    python docs/write_tuning.py runs/tuning-theta   # add the trials of a suite to docs/results/tuning.csv first
+    python docs/write_tuning.py                     # from that file
 
 Between `<!-- tuning -->` and `<!-- end of tuning -->` nothing is written by hand.
 """
@@ -34,13 +34,14 @@ def write(folders: Sequence[str]) -> None:
     Bring the page up to date.
 
     Args:
-        folders: Those of suites, whose trials take the place of the committed ones; none leaves them.
+        folders: Those of suites, whose trials are added to the committed ones, or take their place.
     """
+    trials = pd.read_csv(TRIALS)
     if folders:
         rows = [_row(path) for folder in folders for path in Path(folder, ".select").rglob("trial.json")]
         by = ["task", "method", "theta", "rho_warmup_steps", "rho", "seed"]
-        pd.DataFrame(rows).sort_values(by).to_csv(TRIALS, index=False)
-    trials = pd.read_csv(TRIALS)
+        trials = pd.concat([trials, pd.DataFrame(rows)]).drop_duplicates(by, keep="last").sort_values(by)
+        trials.to_csv(TRIALS, index=False)
     PAGE.write_text(with_tables(PAGE.read_text(encoding="utf-8"), trials), encoding="utf-8")
     _draw(trials).savefig(FIGURE, metadata={"Date": None})
 
