@@ -1,4 +1,4 @@
-"""The committed records are whole, and README says of them what they say."""
+"""The committed records are whole, and the pages say of them what they say."""
 
 import tarfile
 from dataclasses import replace
@@ -12,7 +12,7 @@ from hf_vasso.results.report.rows import contrast_rows, score_rows
 from hf_vasso.results.tables import markdown_table
 
 ROOT = Path(__file__).parents[1]
-README = (ROOT / "README.md").read_text(encoding="utf-8")
+PAGES = "".join(page.read_text(encoding="utf-8") for page in (ROOT / "README.md", *(ROOT / "docs").glob("*.md")))
 ARCHIVES = sorted((ROOT / "docs" / "results").glob("*.tar.xz"))
 
 
@@ -27,7 +27,7 @@ def comparison(request, tmp_path_factory) -> Comparison:
     return compare(collection)
 
 
-def test_readme_quotes_the_tables(comparison):
+def test_a_page_quotes_the_tables(comparison):
     headline = replace(comparison, contrasts=[contrast for contrast in comparison.contrasts if contrast.headline])
     for rows in (score_rows(comparison), contrast_rows(headline)):
-        assert markdown_table(rows) in README, f"put this into README.md:\n{markdown_table(rows)}"
+        assert markdown_table(rows) in PAGES, f"put this into README.md or a page in docs:\n{markdown_table(rows)}"

@@ -46,10 +46,12 @@ def vasso_free(rho: float = 0.05, theta: float = 0.4) -> Method:
     Cost: one pass per step; two extra copies of the trainable weights (one is the average, in fp32 or wider, saved
     with the checkpoint).
 
-    It is ours and from no paper, and what it does is not settled: the average lags by a step and is that of points
-    w + eps. The first step is not perturbed. The logged loss is that at w + eps.
+    It is ours and from no paper: the average lags by a step and is that of points w + eps. The first step is not
+    perturbed. The logged loss is that at w + eps. Where we compared it (a probe on SST-2 with noisy labels, 20 seeds)
+    it was worse than AdamW, by 2.1 and 2.4 points.
 
-    When not to use it: as a stand-in for VASSO in a comparison. `msam` is the published method at this price.
+    When not to use it: as a stand-in for VASSO in a comparison, or in the hope of more than AdamW. `msam` is the
+    published method at this price.
 
     Args:
         rho: Radius of the perturbation, in weight units, >= 0. 0 is the base optimizer.
