@@ -19,6 +19,7 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
+from tqdm import trange
 from transformers import AutoConfig, AutoModelForSequenceClassification, Trainer, TrainingArguments, set_seed
 
 from hf_vasso import VassoTrainer, VassoTrainingArguments
@@ -104,7 +105,7 @@ def main() -> None:
     for step, _ in [*built.values()] * 2:  # warm-up: allocations, the optimizer's state
         step()
     rounds = [
-        {name: seconds(step, arguments.steps) for name, (step, _) in built.items()} for _ in range(arguments.rounds)
+        {name: seconds(step, arguments.steps) for name, (step, _) in built.items()} for _ in trange(arguments.rounds)
     ]
     for name, (_, passes) in built.items():
         line = {"contestant": name, "n": arguments.rounds, "seconds": statistics.median(r[name] for r in rounds)}
