@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from hf_vasso.methods.base import BatchOutput, Context, recall
+from hf_vasso.methods.base import BatchOutput, Context, by_parameter, recall
 from hf_vasso.methods.checks import check_range
 from hf_vasso.methods.method import Method
 from hf_vasso.methods.none import Never
@@ -53,7 +53,7 @@ class AverageTeacher(HeldTo):
             raise ValueError(f"mesa needs logits of classes, got {tuple(logits.shape)}: a regression has none")
         if not self.counts(context):
             return logits.new_zeros(())
-        teacher = output.forward({name: state[name] for name in context.names})
+        teacher = output.forward({name: by_parameter(state)[name] for name in context.names})
         distances = divergence(teacher, logits, self.tau)
         if counted is None:
             return self.weight * distances.mean()

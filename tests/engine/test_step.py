@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from hf_vasso import Method, SharpnessAwareStep, get_method
-from hf_vasso.methods.base import Descent, Direction, Schedule
+from hf_vasso.methods.base import Descent, Direction, Schedule, by_parameter
 from hf_vasso.methods.vasso import MovingAverage
 from tests.engine.loops import LossPasses, examples, mean_square, two_layers, weights
 
@@ -394,10 +394,10 @@ class FedByDescents(Direction):
         return gradient
 
     def after(self, context, state, gradient):
-        state.update(zip(context.names, [g.clone() for g in gradient], strict=True))
+        by_parameter(state).update(zip(context.names, [g.clone() for g in gradient], strict=True))
 
     def reuse(self, context, state):
-        return [state[name] for name in context.names] if state else None
+        return [by_parameter(state)[name] for name in context.names] if by_parameter(state) else None
 
 
 class TestHandMadeParts:
