@@ -7,7 +7,7 @@ from typing import Any
 from torch import Tensor
 
 from hf_vasso.engine import tensors
-from hf_vasso.methods.base import by_parameter
+from hf_vasso.methods.base import Context, by_parameter
 
 __all__ = ["load_parts", "save_parts"]
 
@@ -39,12 +39,14 @@ def save_parts(parts: Mapping[str, Any], states: PartStates, parameters: Mapping
     return saved
 
 
-def load_parts(parts: Mapping[str, Any], saved: PartStates, parameters: Mapping[str, Tensor]) -> PartStates:
+def load_parts(
+    parts: Mapping[str, Any], saved: PartStates, parameters: Mapping[str, Tensor], context: Context
+) -> PartStates:
     """
     The states of all parts from what `save_parts` made. A part of another kind than the saved one starts afresh.
 
     Raises:
-        ValueError: If a tensor belongs to no parameter, or to one of another shape.
+        ValueError: If a tensor belongs to no parameter, or to one of another shape, or a part cannot go on with it.
     """
     states: PartStates = {}
     for question, part in parts.items():
@@ -58,6 +60,7 @@ def load_parts(parts: Mapping[str, Any], saved: PartStates, parameters: Mapping[
         states[question] = {name: _copy(value) for name, value in kept["others"].items()}
         for name, tensor in kept["tensors"].items():
             by_parameter(states[question])[name] = tensors.place_like(tensor, parameters[name])
+        part.check_loaded(context, states[question])
     return states
 
 

@@ -106,6 +106,9 @@ class Part:
     def check(self, context: Context) -> None:
         """Refuse, with a ValueError, a training that it cannot be a part of. Called before the first step."""
 
+    def check_loaded(self, context: Context, state: dict[str, Any]) -> None:
+        """Refuse, with a ValueError, a loaded state with which this training cannot go on."""
+
 
 class Direction(Part, ABC):
     """Which vector the adversary follows."""
@@ -225,7 +228,8 @@ class BatchOutput:
         counted: (examples, ...): which of the logits the loss counts, where those of some tokens are left out; else
             None.
         positions: (examples,): which ones of the data these are; None unless asked for.
-        forward: From weights by parameter name to the logits of the same inputs, without dropout and without a graph.
+        forward: From weights by parameter name, of any dtype, to the logits of the same inputs, without dropout and
+            without a graph.
     """
 
     logits: Tensor
