@@ -7,6 +7,7 @@ from typing import Any
 from torch import Tensor
 
 from hf_vasso.engine import tensors
+from hf_vasso.methods.base import Context, by_parameter
 
 __all__ = ["load_parts", "save_parts"]
 
@@ -22,28 +23,30 @@ def save_parts(parts: Mapping[str, Any], states: PartStates, parameters: Mapping
     Args:
         parts: Question to the part that answers it.
         states: Question to what that part keeps.
-        parameters: By name; what a part keeps under such a name is sharded like that parameter.
+        parameters: By name; what a part keeps for one is sharded like it.
 
     Returns:
         Question to the "part" by name, its "tensors", whole and on the CPU, and its "others".
     """
     saved = {}
     for question, part in parts.items():
-        kept = states[question]
+        kept = by_parameter(states[question])
         saved[question] = {
             "part": type(part).__name__,
-            "tensors": {name: tensors.full(t, parameters[name]) for name, t in kept.items() if name in parameters},
-            "others": {name: _on_cpu(value) for name, value in kept.items() if name not in parameters},
+            "tensors": {name: tensors.full(t, parameters[name]) for name, t in kept.items()},
+            "others": {name: _copy(value) for name, value in states[question].items() if value is not kept},
         }
     return saved
 
 
-def load_parts(parts: Mapping[str, Any], saved: PartStates, parameters: Mapping[str, Tensor]) -> PartStates:
+def load_parts(
+    parts: Mapping[str, Any], saved: PartStates, parameters: Mapping[str, Tensor], context: Context
+) -> PartStates:
     """
     The states of all parts from what `save_parts` made. A part of another kind than the saved one starts afresh.
 
     Raises:
-        ValueError: If a tensor belongs to no parameter, or to one of another shape.
+        ValueError: If a tensor belongs to no parameter, or to one of another shape, or a part cannot go on with it.
     """
     states: PartStates = {}
     for question, part in parts.items():
@@ -54,12 +57,14 @@ def load_parts(parts: Mapping[str, Any], saved: PartStates, parameters: Mapping[
             logger.warning("The saved %s is %s, the method's is %s: it starts afresh.", question, kept["part"], name)
             continue
         _check_shapes(question, kept["tensors"], parameters)
-        placed = {name: tensors.place_like(tensor, parameters[name]) for name, tensor in kept["tensors"].items()}
-        states[question] = placed | kept["others"]
+        states[question] = {name: _copy(value) for name, value in kept["others"].items()}
+        for name, tensor in kept["tensors"].items():
+            by_parameter(states[question])[name] = tensors.place_like(tensor, parameters[name])
+        part.check_loaded(context, states[question])
     return states
 
 
-def _on_cpu(value: Any) -> Any:
+def _copy(value: Any) -> Any:
     return value.to("cpu", copy=True) if isinstance(value, Tensor) else value
 
 

@@ -211,9 +211,10 @@ class SharpnessAwareStep:
             state: What `state_dict` returned.
 
         Raises:
-            ValueError: If the state belongs to another model.
+            ValueError: If the state belongs to another model, or a part cannot go on with it in this training.
         """
-        self._state = load_parts(self.method.parts, state["parts"], self._parameters.by_name)
+        context = self._context(self._parameters.perturbable())
+        self._state = load_parts(self.method.parts, state["parts"], self._parameters.by_name, context)
         self.steps = state["steps"]
         self._sweeps.passes = state["passes"]
         self._sweeps.forward_alone = state.get("forward_passes_alone", 0)  # unknown to version 0.1

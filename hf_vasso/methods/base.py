@@ -10,8 +10,9 @@ Two more are asked of few: which examples pay for the pass at w + eps (`Selectio
 method that makes no such pass (`ExtraLoss`). The defaults are SAM's answers (Foret et al. 2021, arXiv 2010.01412).
 
 A part is a frozen dataclass of numbers; what it remembers between steps stands in the `state` dict that is handed to
-it: tensors keyed by parameter name, counters under names of their own. Vectors are lists of tensors in the order of
-`context.names`, in fp32 or wider; parts work on them with `torch._foreach_*` and change in place only what is theirs.
+it: tensors of parameters in `by_parameter(state)`, all else beside that under names of its own. Vectors are lists of
+tensors in the order of `context.names`, in fp32 or wider; parts work on them with `torch._foreach_*` and change in
+place only what is theirs.
 """
 
 import math
@@ -42,6 +43,7 @@ __all__ = [
     "Schedule",
     "Selection",
     "Vector",
+    "by_parameter",
     "count_of_share",
     "overrides",
     "recall",
@@ -103,6 +105,9 @@ class Part:
 
     def check(self, context: Context) -> None:
         """Refuse, with a ValueError, a training that it cannot be a part of. Called before the first step."""
+
+    def check_loaded(self, context: Context, state: dict[str, Any]) -> None:
+        """Refuse, with a ValueError, a loaded state with which this training cannot go on."""
 
 
 class Direction(Part, ABC):
@@ -222,7 +227,8 @@ class BatchOutput:
         counted: (examples, ...): which of the logits the loss counts, where those of some tokens are left out; else
             None.
         positions: (examples,): which ones of the data these are; None unless asked for.
-        forward: From weights by parameter name to the logits of the same inputs, without dropout and without a graph.
+        forward: From weights by parameter name, of any dtype, to the logits of the same inputs, without dropout and
+            without a graph.
     """
 
     logits: Tensor
@@ -317,12 +323,18 @@ def overrides(part: object, base: type, name: str) -> bool:
     return getattr(type(part), name) is not getattr(base, name)
 
 
+def by_parameter(state: dict[str, Any]) -> dict[str, Tensor]:
+    """What `state` keeps for parameters: a dict of its own, since a parameter may have any name."""
+    return state.setdefault("by_parameter", {})
+
+
 def recall(state: dict[str, Any], names: Sequence[str], start: Vector) -> Vector:
-    """The tensors kept in `state` under `names`; one that is not kept yet begins as a copy of its entry in `start`."""
+    """The tensors that `state` keeps for parameters; one not kept yet begins as a copy of its entry in `start`."""
+    kept = by_parameter(state)
     for name, tensor in zip(names, start, strict=True):
-        if name not in state:
-            state[name] = tensor.clone()
-    return [state[name] for name in names]
+        if name not in kept:
+            kept[name] = tensor.clone()
+    return [kept[name] for name in names]
 
 
 def count_of_share(share: float, total: int) -> int:

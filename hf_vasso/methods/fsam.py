@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 
-from hf_vasso.methods.base import Context, Direction, Vector, recall
+from hf_vasso.methods.base import Context, Direction, Vector, by_parameter, recall
 from hf_vasso.methods.checks import check_range
 from hf_vasso.methods.method import Method, Paper
 
@@ -51,7 +51,7 @@ class GradientMinusAverage(Direction):
 
     def update(self, context: Context, state: dict[str, Any], gradient: Vector) -> Vector:
         # A tensor's first gradient starts its average and is followed as it is.
-        shares = [self.sigma if name in state else 0.0 for name in context.names]
+        shares = [self.sigma if name in by_parameter(state) else 0.0 for name in context.names]
         average = recall(state, context.names, start=gradient)
         vector = torch._foreach_sub(gradient, torch._foreach_mul(average, shares))
         torch._foreach_lerp_(average, gradient, 1.0 - self.lmbda)

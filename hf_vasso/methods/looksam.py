@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from hf_vasso.methods.base import Context, Descent, EveryKth, Vector
+from hf_vasso.methods.base import Context, Descent, EveryKth, Vector, by_parameter
 from hf_vasso.methods.checks import check_range
 from hf_vasso.methods.method import Method, Paper
 
@@ -54,11 +54,11 @@ class PlusKeptOrthogonal(Descent):
         torch._foreach_add_(clean, perturbed)
         size = context.norm(clean)
         if (rounding < size) & size.isfinite():  # the host waits here, once per ascent
-            state.update(zip(context.names, clean, strict=True))
+            by_parameter(state).update(zip(context.names, clean, strict=True))
         return perturbed
 
     def alone(self, context: Context, state: dict[str, Any], clean: Vector) -> Vector:
-        kept = [state.get(name) for name in context.names]
+        kept = [by_parameter(state).get(name) for name in context.names]
         if all(tensor is None for tensor in kept):
             return clean  # before the first ascent
         orthogonal = [torch.zeros_like(g) if tensor is None else tensor for tensor, g in zip(kept, clean, strict=True)]

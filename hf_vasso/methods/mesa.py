@@ -11,11 +11,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from hf_vasso.methods.base import BatchOutput, Context, recall
+from hf_vasso.methods.base import BatchOutput, Context, by_parameter, recall
 from hf_vasso.methods.checks import check_range
 from hf_vasso.methods.method import Method
 from hf_vasso.methods.none import Never
-from hf_vasso.methods.saf import PAPER, HeldTo, divergence
+from hf_vasso.methods.saf import PAPER, HeldTo, divergence, widen
 
 __all__ = ["AverageTeacher", "mesa"]
 
@@ -43,9 +43,10 @@ class AverageTeacher(HeldTo):
             check_range("decay weighs the old average", self.decay, minimum=0.0, maximum=1.0)
 
     def before_step(self, context: Context, state: dict[str, Any]) -> None:
-        average = recall(state, context.names, start=[weights.detach() for weights in context.parameters])
+        weights = [widen(parameter) for parameter in context.parameters]  # a decay near 1 would be lost in bf16
+        average = recall(state, context.names, start=weights)
         decay = 1.0 - 1.0 / context.steps_per_epoch if self.decay is None else self.decay
-        torch._foreach_lerp_(average, context.parameters, 1.0 - decay)
+        torch._foreach_lerp_(average, weights, 1.0 - decay)
 
     def loss(self, context: Context, state: dict[str, Any], output: BatchOutput) -> Tensor:
         logits, counted = output.logits, output.counted
@@ -53,7 +54,7 @@ class AverageTeacher(HeldTo):
             raise ValueError(f"mesa needs logits of classes, got {tuple(logits.shape)}: a regression has none")
         if not self.counts(context):
             return logits.new_zeros(())
-        teacher = output.forward({name: state[name] for name in context.names})
+        teacher = output.forward({name: by_parameter(state)[name] for name in context.names})
         distances = divergence(teacher, logits, self.tau)
         if counted is None:
             return self.weight * distances.mean()
@@ -67,11 +68,11 @@ def mesa(weight: float = 0.8, tau: float = 5.0, decay: float | None = None, star
     Cost: one pass per step, and one forward pass more, by the average; one extra copy of the trainable weights, in
     fp32 or wider, saved with the checkpoint.
 
-    Follows AngusDujw/SAF at 6e85600 (`MESA_train.py`: weight 0.8, temperature 5; the average predicts without
-    dropout). There the decay is 0.9998 and the term begins after 5 epochs, in trainings of 90 to 300 epochs and 10^5
-    steps; fine-tuning has a hundredth of them, so here the average remembers an epoch and the term begins after 1.
-    Buffers, such as BatchNorm's, are those of the model. The logged loss holds the term. Tested by its authors on
-    images.
+    Follows AngusDujw/SAF at 6e85600 (`MESA_train.py`: temperature 5; the average predicts without dropout). Their
+    `run.sh` has weight 0.8 in 90 epochs, their `MESA_train.py` by default 0.3 in 300; there the decay is 0.9998, which
+    remembers 5000 steps, and the term begins after 6 epochs and ends after 360. Fine-tuning is shorter, so here the
+    average remembers an epoch, and the term begins after 1 and does not end. Buffers, such as BatchNorm's, are those
+    of the model; there they are averaged, too. The logged loss holds the term. Tested by its authors on images.
 
     When not to use it: for a regression, which has no distribution to compare.
 

@@ -17,7 +17,7 @@ from hf_vasso.methods.checks import check_range, check_whole
 from hf_vasso.methods.method import Method, Paper
 from hf_vasso.methods.none import Never
 
-__all__ = ["PAPER", "HeldTo", "PastLogits", "divergence", "saf"]
+__all__ = ["PAPER", "HeldTo", "PastLogits", "divergence", "saf", "widen"]
 
 PAPER = Paper(
     title="Sharpness-Aware Training for Free",
@@ -44,13 +44,14 @@ def divergence(teacher: Tensor, student: Tensor, tau: float) -> Tensor:
     Returns:
         (...)
     """
-    log_shares = functional.log_softmax(_widen(student) / tau, dim=-1)
-    shares = functional.softmax(_widen(teacher) / tau, dim=-1)
+    log_shares = functional.log_softmax(widen(student) / tau, dim=-1)
+    shares = functional.softmax(widen(teacher) / tau, dim=-1)
     return functional.kl_div(log_shares, shares, reduction="none").sum(-1) * tau**2
 
 
-def _widen(logits: Tensor) -> Tensor:
-    return logits.to(torch.promote_types(logits.dtype, torch.float32))
+def widen(tensor: Tensor) -> Tensor:
+    """The tensor itself where it is fp32 or wider, else an fp32 copy."""
+    return tensor.to(torch.promote_types(tensor.dtype, torch.float32))
 
 
 @dataclass(frozen=True)
@@ -109,6 +110,21 @@ class PastLogits(HeldTo):
         check_whole("lag is the age of the logits in epochs", self.lag, minimum=1)
         check_whole(f"start is the epoch from which logits of lag {self.lag} count", self.start, minimum=self.lag)
 
+    def check(self, context: Context) -> None:
+        super().check(context)
+        if context.num_examples < 1:
+            raise ValueError(f"saf keeps the logits of each example, got num_examples={context.num_examples}: give it")
+
+    def check_loaded(self, context: Context, state: dict[str, Any]) -> None:
+        if "logits" not in state:
+            return
+        epochs, examples = state["logits"].shape[:2]
+        if (epochs, examples) != (self.lag + 1, context.num_examples):
+            raise ValueError(
+                f"the logits that saf saved are for lag {epochs - 1} and {examples} examples, and this training has "
+                f"lag {self.lag} and {context.num_examples} examples: resume with those of before, or start anew"
+            )
+
     def loss(self, context: Context, state: dict[str, Any], output: BatchOutput) -> Tensor:
         logits, positions = output.logits, output.positions
         if logits.dim() != 2 or logits.shape[1] < 2:
@@ -116,8 +132,13 @@ class PastLogits(HeldTo):
                 f"saf needs logits of classes, (examples, classes), got {tuple(logits.shape)}: take mesa for tokens, "
                 "and another method for a regression"
             )
+        if positions is None:
+            raise ValueError(
+                "saf must know which examples a micro-batch holds, and this one came without their positions: "
+                "let an override of get_train_dataloader call super().get_train_dataloader(), or take mesa"
+            )
         past = state.get("logits")
-        if past is None or positions is None or not self.counts(context):
+        if past is None or not self.counts(context):
             return logits.new_zeros(())
         epoch = context.step // context.steps_per_epoch
         past = past.to(logits.device)[(epoch - self.lag) % (self.lag + 1), positions]
@@ -128,10 +149,10 @@ class PastLogits(HeldTo):
     def record(self, context: Context, state: dict[str, Any], positions: Tensor, logits: Tensor) -> None:
         if "logits" not in state:
             shape = (self.lag + 1, context.num_examples, logits.shape[-1])
-            state["logits"] = _widen(logits).new_full(shape, torch.nan)
+            state["logits"] = widen(logits).new_full(shape, torch.nan)
         state["logits"] = state["logits"].to(logits.device)  # it comes from a checkpoint on the CPU
         epoch = context.step // context.steps_per_epoch
-        state["logits"][epoch % (self.lag + 1), positions] = _widen(logits)
+        state["logits"][epoch % (self.lag + 1), positions] = widen(logits)
 
 
 def saf(weight: float = 0.3, tau: float = 5.0, start: int = 1, lag: int = 1) -> Method:
@@ -140,11 +161,12 @@ def saf(weight: float = 0.3, tau: float = 5.0, start: int = 1, lag: int = 1) -> 
 
     Cost: one pass per step, no extra memory beside lag + 1 logits of each example.
 
-    Follows AngusDujw/SAF at 6e85600 (weight 0.3, temperature 5), for classification: an example is known by its
-    position in the data, whatever its columns, all processes share what they know of it, and it is saved with the
-    checkpoint. There the term begins after 5 epochs with logits 3 epochs old, in a training of 90 to 300; fine-tuning
-    lasts about 3, so here it begins after 1, with logits 1 epoch old. The logged loss holds the term. Tested by its
-    authors on images.
+    Follows AngusDujw/SAF at 6e85600 (temperature 5), for classification: an example is known by its position in the
+    data, whatever its columns, all processes share what they know of it, and it is saved with the checkpoint. Their
+    `run.sh` has weight 0.3 with logits 2 epochs old in 90 epochs, their `SAF_train.py` by default 0.16 with 3 in 300;
+    there the term begins after 6 epochs and ends after 300. Fine-tuning lasts about 3, so here it begins after 1, with
+    logits 1 epoch old, and does not end. An example without such logits adds nothing; there it is held to logits of 0.
+    The logged loss holds the term. Tested by its authors on images.
 
     When not to use it: for a single epoch, or data without an end.
 

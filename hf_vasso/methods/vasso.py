@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from hf_vasso.methods.base import Context, Direction, Vector, recall
+from hf_vasso.methods.base import Context, Direction, Vector, by_parameter, recall
 from hf_vasso.methods.checks import check_range
 from hf_vasso.methods.method import Method, Paper
 
@@ -51,7 +51,7 @@ class MovingAverage(Direction):
         return average
 
     def reuse(self, context: Context, state: dict[str, Any]) -> Vector | None:
-        kept = [state.get(name) for name in context.names]
+        kept = [by_parameter(state).get(name) for name in context.names]
         if all(average is None for average in kept):
             return None
         return [

@@ -42,17 +42,18 @@ def logits_with(trainer: Trainer, inputs: Mapping[str, Any], weights: Mapping[st
     Args:
         trainer: Its model is used, and left in the mode in which it is.
         inputs: What the model got. Some make their decoder's inputs of the labels.
-        weights: By parameter name; others are the model's own, and so are the buffers.
+        weights: By parameter name, cast to the parameter's dtype; others are the model's own, and so are the buffers.
 
     Returns:
         The logits, without a graph.
     """
     model: Any = trainer.accelerator.unwrap_model(trainer.model, keep_torch_compile=False)
+    cast = {name: tensor.to(model.get_parameter(name).dtype) for name, tensor in weights.items()}
     was_training = model.training
     model.eval()
     try:
         with torch.no_grad(), trainer.accelerator.autocast():
-            return functional_call(model, dict(weights), (), dict(inputs))["logits"]
+            return functional_call(model, cast, (), dict(inputs))["logits"]
     finally:
         model.train(was_training)
 

@@ -6,8 +6,8 @@ import pytest
 import torch
 from torch import nn
 
-from hf_vasso import get_method
-from tests.engine.loops import STEPWISE, train, two_layers
+from hf_vasso import METHODS, get_method
+from tests.engine.loops import train, two_layers
 
 SAM = get_method("sam", rho=0.2)
 
@@ -45,6 +45,8 @@ def of_unit_weights() -> nn.Module:
         (get_method("vasso-esam", rho=0.2, theta=1.0), get_method("esam", rho=0.2)),
         (get_method("vasso-esam", rho=0.2, beta=1.0, gamma=1.0), get_method("vasso", rho=0.2)),
         (get_method("msam", rho=0.0), get_method("none")),
+        (get_method("saf", weight=0.0), get_method("none")),
+        (get_method("mesa", weight=0.0), get_method("none")),
         (get_method("vasso-re", rho=0.2, k=1), get_method("vasso", rho=0.2)),
         (get_method("vasso-re", rho=0.2, p=1.0), get_method("vasso", rho=0.2)),
         (get_method("vasso-free", rho=0.0), get_method("none")),
@@ -76,6 +78,6 @@ def test_sagm_without_alpha_is_the_mean_of_both_gradients():
 
 
 def test_every_two_presets_differ():
-    trained = {name: train(get_method(name), steps=20) for name in STEPWISE}
+    trained = {name: train(get_method(name), steps=20) for name in METHODS}
     for one, other in combinations(trained, 2):
         assert (trained[one] - trained[other]).abs().max() > 1e-6, (one, other)

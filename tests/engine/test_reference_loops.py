@@ -1,5 +1,6 @@
 """Fifty steps against loops in float64 that are written here, parameter by parameter, from the papers' formulas."""
 
+import copy
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -9,11 +10,12 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from hf_vasso import SharpnessAwareStep, get_method
-from tests.engine.loops import STEPWISE, LossPasses, examples, mean_square, two_layers, weights
+from hf_vasso import METHODS, SharpnessAwareStep
+from tests.engine.loops import LossPasses, examples, mean_square, preset, two_layers, weights
 
 STEPS = 50
 RHO = 0.2
+STEPS_PER_EPOCH = 5
 
 Gradient = list[Tensor]
 
@@ -27,14 +29,21 @@ class Loop:
     step: int = 0
     memory: dict[str, Any] = field(default_factory=dict)
 
-    def gradient(self, shift: Gradient | None = None, rows: Sequence[int] = range(8)) -> Gradient:
-        """The gradient at w plus a shift, of some examples of the step."""
+    def gradient(
+        self,
+        shift: Gradient | None = None,
+        rows: Sequence[int] = range(8),
+        added: Callable[[Tensor], Tensor | float] = lambda logits: 0.0,
+    ) -> Gradient:
+        """The gradient at w plus a shift, of some examples of the step and of what is added for their logits."""
         parameters = list(self.model.parameters())
         start = [p.detach().clone() for p in parameters]
         for p, s in zip(parameters, shift or [], strict=False):
             p.data = p.data + s
         inputs, targets = examples(self.step)
-        found = torch.autograd.grad(mean_square(self.model)((inputs[list(rows)], targets[list(rows)])), parameters)
+        logits = self.model(inputs[list(rows)])
+        loss = (logits - targets[list(rows)]).square().mean() + added(logits)
+        found = torch.autograd.grad(loss, parameters)
         for p, before in zip(parameters, start, strict=True):
             p.data = before
         return list(found)
@@ -80,6 +89,12 @@ def stretched(loop: Loop, vector: Gradient) -> Gradient:
     scales = loop.scales()
     size = length([t * v for t, v in zip(scales, vector, strict=True)])
     return [RHO * t * t * v / size for t, v in zip(scales, vector, strict=True)]
+
+
+def divergence(teacher: Tensor, student: Tensor) -> Tensor:
+    """5^2 KL(softmax(teacher / 5) || softmax(student / 5)), the mean over the examples."""
+    p, q = ((logits / 5).exp() / (logits / 5).exp().sum(1, keepdim=True) for logits in (teacher, student))
+    return 25 * (p * (p / q).log()).sum(1).mean()
 
 
 # --- the methods: what the base optimizer gets at a step ---
@@ -172,6 +187,27 @@ def esam(loop: Loop, adversary: Callable[[Gradient], Gradient] = lambda g: g) ->
     return loop.gradient(eps, rows=rows)
 
 
+def saf(loop: Loop) -> Gradient:
+    logits = loop.memory.setdefault("logits", [])
+    logits.append(loop.model(examples(loop.step)[0]).detach())
+    if loop.step < STEPS_PER_EPOCH:
+        return loop.gradient()
+    past = logits[loop.step - STEPS_PER_EPOCH]
+    return loop.gradient(added=lambda logits: 0.3 * divergence(past, logits))
+
+
+def mesa(loop: Loop) -> Gradient:
+    w = [p.detach().clone() for p in loop.model.parameters()]
+    loop.memory["v"] = plus(times(0.8, loop.memory.get("v", w)), times(0.2, w))
+    if loop.step < STEPS_PER_EPOCH:
+        return loop.gradient()
+    average = copy.deepcopy(loop.model)
+    for p, v in zip(average.parameters(), loop.memory["v"], strict=True):
+        p.data = v
+    teacher = average(examples(loop.step)[0]).detach()
+    return loop.gradient(added=lambda logits: 0.8 * divergence(teacher, logits))
+
+
 REFERENCES: dict[str, Callable[[Loop], Gradient]] = {
     "none": lambda loop: loop.gradient(),
     "sam": lambda loop: loop.gradient(ball(loop.gradient())),
@@ -185,6 +221,8 @@ REFERENCES: dict[str, Callable[[Loop], Gradient]] = {
     "ss-sam": ss_sam,
     "esam": esam,
     "msam": msam,
+    "saf": saf,
+    "mesa": mesa,
     "vasso-re": vasso_re,
     "vasso-free": vasso_free,
     "vasso-asam": lambda loop: loop.gradient(stretched(loop, loop.average(loop.gradient()))),
@@ -211,12 +249,19 @@ def by_engine(name: str, make_optimizer: Callable[..., torch.optim.Optimizer]) -
     model = two_layers()
     optimizer = make_optimizer(model.parameters())
     schedule = decay(optimizer)
-    method = get_method(name) if name == "none" else get_method(name, rho=RHO)
-    step = SharpnessAwareStep(method, model.named_parameters(), optimizer, total_steps=STEPS)
+    step = SharpnessAwareStep(
+        preset(name, RHO),
+        model.named_parameters(),
+        optimizer,
+        total_steps=STEPS,
+        steps_per_epoch=STEPS_PER_EPOCH,
+        num_examples=8 * STEPS_PER_EPOCH,
+    )
     for number in range(STEPS):
         inputs, targets = examples(number)
         micro_batches = [(inputs[:4], targets[:4]), (inputs[4:], targets[4:])]
-        step.step(micro_batches, LossPasses(mean_square(model), micro_batches=2))
+        first = 8 * (number % STEPS_PER_EPOCH)
+        step.step(micro_batches, LossPasses(mean_square(model), micro_batches=2, first=first))
         optimizer.step()
         schedule.step()
     return weights(model)
@@ -233,7 +278,7 @@ OPTIMIZERS = {
 
 
 @pytest.mark.parametrize("optimizer", OPTIMIZERS)
-@pytest.mark.parametrize("name", STEPWISE)
+@pytest.mark.parametrize("name", METHODS)
 def test_engine_equals_the_loop(name, optimizer):
     found, expected = by_engine(name, OPTIMIZERS[optimizer]), by_loop(name, OPTIMIZERS[optimizer])
     assert (found - expected).abs().max() < 1e-10  # rounding of float64, grown over fifty steps

@@ -10,9 +10,9 @@ from torch import nn
 
 from hf_vasso import Method, SharpnessAwareStep, get_method
 from hf_vasso.methods.aesam import WhereSharp
-from hf_vasso.methods.base import Descent, Direction, Schedule
+from hf_vasso.methods.base import Descent, Direction, Schedule, by_parameter
 from hf_vasso.methods.vasso import MovingAverage
-from tests.engine.loops import LossPasses, examples, mean_square, two_layers, weights
+from tests.engine.loops import EPOCH, LossPasses, examples, mean_square, two_layers, weights
 
 VASSO = get_method("vasso", rho=0.2)
 SAM = get_method("sam", rho=0.2)
@@ -125,7 +125,8 @@ class TestGradScaler:
         model = two_layers(torch.float32)
         optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
         scaler = torch.amp.GradScaler("cpu", init_scale=4096.0)
-        engine = SharpnessAwareStep(method, model.named_parameters(), optimizer, total_steps=steps, scaler=scaler)
+        options = EPOCH | {"total_steps": 3, "scaler": scaler}
+        engine = SharpnessAwareStep(method, model.named_parameters(), optimizer, **options)
         passes = ScaledPasses(model, scaler, overflow_at)
         for number in range(steps):
             result = engine.step([examples(number, torch.float32)], passes)
@@ -134,12 +135,12 @@ class TestGradScaler:
             scaler.update()
         return model, engine, scaler, result
 
-    @pytest.mark.parametrize("name", ["none", "sam", "asam", "vasso", "fsam"])
+    @pytest.mark.parametrize("name", ["none", "sam", "asam", "vasso", "fsam", "saf", "mesa"])
     def test_a_power_of_two_changes_no_bit(self, name):
         method = get_method(name)
         model = two_layers(torch.float32)
         optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
-        engine = SharpnessAwareStep(method, model.named_parameters(), optimizer, total_steps=3)
+        engine = SharpnessAwareStep(method, model.named_parameters(), optimizer, total_steps=3, **EPOCH)
         for number in range(3):
             engine.step([examples(number, torch.float32)], LossPasses(mean_square(model)))
             optimizer.step()
@@ -156,6 +157,12 @@ class TestGradScaler:
         assert not result.skipped and scaler.get_scale() == 2048.0
         assert torch.equal(weights(model), weights(two_layers(torch.float32)))
         assert torch.isfinite(average_of(engine)).all()
+
+    @pytest.mark.parametrize("name", ["saf", "mesa"])
+    def test_overflow_where_something_is_added_skips_the_step(self, name):
+        model, engine, scaler, result = self.train(get_method(name), overflow_at=2)
+        assert scaler.get_scale() == 2048.0
+        assert torch.equal(weights(model), weights(self.train(get_method(name), steps=2)[0]))
 
 
 def test_sparse_gradients_are_refused_by_name():
@@ -409,10 +416,10 @@ class FedByDescents(Direction):
         return gradient
 
     def after(self, context, state, gradient):
-        state.update(zip(context.names, [g.clone() for g in gradient], strict=True))
+        by_parameter(state).update(zip(context.names, [g.clone() for g in gradient], strict=True))
 
     def reuse(self, context, state):
-        return [state[name] for name in context.names] if state else None
+        return [by_parameter(state)[name] for name in context.names] if by_parameter(state) else None
 
 
 class TestHandMadeParts:

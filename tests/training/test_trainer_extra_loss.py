@@ -6,10 +6,23 @@ import datasets
 import pytest
 import torch
 from model_families import FAMILIES
-from tiny_training import EXACT, SPLIT, bert, distance, numbers, sentences, weights_of
+from tiny_training import (
+    EVERY_STEP,
+    EXACT,
+    SPLIT,
+    TRANSFORMERS_4,
+    bert,
+    distance,
+    numbers,
+    run,
+    sentences,
+    weights_of,
+)
 from torch.nn.functional import kl_div, log_softmax, softmax
+from torch.utils.data import DataLoader
+from transformers import BertForTokenClassification
 
-from hf_vasso import SharpnessAwareStep, get_method
+from hf_vasso import SharpnessAwareStep, VassoTrainer, get_method
 from hf_vasso.training.example_losses import counted_tokens
 
 ONE_STEP_AN_EPOCH = {"num_train_epochs": 4, "learning_rate": 0.5, "optim": "sgd", "lr_scheduler_type": "constant"}
@@ -111,6 +124,9 @@ def test_any_map_style_data_will_do(train):
     assert distance(trained[0].weights, train(bert(), sentences(27), method="none").weights) > 1e-4
 
 
+BY_LENGTH = {"group_by_length": True} if TRANSFORMERS_4 else {"train_sampling_strategy": "group_by_length"}
+
+
 class Stream(torch.utils.data.IterableDataset):
     def __iter__(self):
         return iter(sentences(32))
@@ -130,6 +146,7 @@ class Stream(torch.utils.data.IterableDataset):
             {"max_steps": 4},
             "the added term begins after 1 epochs of 4 steps, and this training",
         ),
+        (sentences(32), BY_LENGTH, "saf cannot sort the training data by length: leave that out"),
     ],
 )
 def test_refusals(build, data, options, words):
@@ -142,6 +159,60 @@ def test_a_regression_has_no_classes(build):
     for method in ("saf", "mesa"):
         with pytest.raises(ValueError, match=f"{method} needs logits of classes"):
             build(bert(num_labels=1), data, method=method).train()
+
+
+def test_saf_leaves_tokens_to_mesa(build):
+    model = BertForTokenClassification(bert().config).double()
+    data = [{**example, "labels": example["input_ids"] % 2} for example in sentences(32)]
+    with pytest.raises(ValueError, match=r"saf needs logits of classes.*, got \(8, 10, 2\): take mesa for tokens"):
+        build(model, data, method="saf").train()
+    build(model, data, method="mesa").train()
+
+
+class OwnLoader(VassoTrainer):
+    def get_train_dataloader(self):
+        return DataLoader(self.train_dataset, batch_size=8, collate_fn=self.data_collator)
+
+
+class StockLoader(VassoTrainer):
+    def get_train_dataloader(self):
+        return super().get_train_dataloader()
+
+
+def test_saf_with_a_loader_of_ones_own(build, train):
+    words = r"saf must know which examples .* let an override of get_train_dataloader call super\(\)"
+    with pytest.raises(ValueError, match=words):
+        build(bert(), sentences(32), method="saf", trainer_class=OwnLoader).train()
+    build(bert(), sentences(32), method="mesa", trainer_class=OwnLoader).train()
+    build(bert(), sentences(32), method="saf", trainer_class=StockLoader).train()
+
+
+@pytest.mark.parametrize(("lag", "count", "got"), [(2, 32, "lag 2 and 32"), (1, 27, "lag 1 and 27")])
+def test_saf_resumed_as_another_training(train, build, lag, count, got):
+    straight = train(bert(), sentences(32), method="saf", num_train_epochs=4, **EVERY_STEP)
+    other = {"method": "saf", "method_args": {"lag": lag, "start": 2}, "num_train_epochs": 4}
+    words = f"the logits that saf saved are for lag 1 and 32 examples, and this training has {got} examples: resume"
+    with pytest.raises(ValueError, match=words):
+        run(build(bert(), sentences(count), **other), f"{straight.trainer.args.output_dir}/checkpoint-6")
+
+
+def test_mesa_of_a_model_in_few_bits(train):
+    """The average is in fp32, and predicts among weights that are not averaged in the dtype of the model."""
+
+    def model_in_few_bits():
+        model = bert().to(torch.bfloat16)
+        model.bert.embeddings.requires_grad_(False)
+        return model
+
+    method_args = {"weight": 30.0, "decay": 0.9998, "start": 0}
+    found = train(model_in_few_bits(), sentences(32), method="mesa", method_args=method_args, **EVERY_STEP)
+    state = torch.load(f"{found.trainer.args.output_dir}/checkpoint-8/sharpness.pt", weights_only=True)
+    average = state["parts"]["extra_loss"]["tensors"]
+    start = model_in_few_bits().state_dict()
+    assert {tensor.dtype for tensor in average.values()} == {torch.float32}
+    assert all(0 < (tensor - start[name]).abs().max() < 1e-4 for name, tensor in average.items())
+    none = train(model_in_few_bits(), sentences(32), method="none")
+    assert distance(found.weights, none.weights) > 1e-3
 
 
 def test_mesa_counts_the_tokens_that_the_loss_counts(train):
@@ -169,7 +240,8 @@ def test_tokens_count_where_the_loss_depends_on_their_logits(build, family):
 def test_a_plain_loop_is_refused():
     model = torch.nn.Linear(2, 2)
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
-    step = SharpnessAwareStep(get_method("saf"), model.named_parameters(), optimizer, total_steps=9, steps_per_epoch=3)
+    size = {"total_steps": 9, "steps_per_epoch": 3, "num_examples": 24}
+    step = SharpnessAwareStep(get_method("saf"), model.named_parameters(), optimizer, **size)
 
     class Passes:
         def backward(self, batch, sync):
