@@ -45,6 +45,7 @@ __all__ = [
     "Vector",
     "by_parameter",
     "count_of_share",
+    "filled",
     "overrides",
     "recall",
 ]
@@ -335,6 +336,13 @@ def recall(state: dict[str, Any], names: Sequence[str], start: Vector) -> Vector
         if name not in kept:
             kept[name] = tensor.clone()
     return [kept[name] for name in names]
+
+
+def filled(kept: Sequence[Tensor | None], like: Vector) -> Vector | None:
+    """What is kept, with zeros where a tensor of `like` has nothing yet; None where none of them has."""
+    if all(tensor is None for tensor in kept):
+        return None
+    return [torch.zeros_like(other) if tensor is None else tensor for tensor, other in zip(kept, like, strict=True)]
 
 
 def count_of_share(share: float, total: int) -> int:

@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from hf_vasso.methods.base import Context, Descent, EveryKth, Vector, by_parameter
+from hf_vasso.methods.base import Context, Descent, EveryKth, Vector, by_parameter, filled
 from hf_vasso.methods.checks import check_range
 from hf_vasso.methods.method import Method, Paper
 
@@ -58,10 +58,9 @@ class PlusKeptOrthogonal(Descent):
         return perturbed
 
     def alone(self, context: Context, state: dict[str, Any], clean: Vector) -> Vector:
-        kept = [by_parameter(state).get(name) for name in context.names]
-        if all(tensor is None for tensor in kept):
+        orthogonal = filled(list(map(by_parameter(state).get, context.names)), like=clean)
+        if orthogonal is None:
             return clean  # before the first ascent
-        orthogonal = [torch.zeros_like(g) if tensor is None else tensor for tensor, g in zip(kept, clean, strict=True)]
         scale = self.alpha * context.norm(clean) / context.norm(orthogonal)
         return list(torch._foreach_add(clean, torch._foreach_mul(orthogonal, scale)))
 

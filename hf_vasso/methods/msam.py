@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from hf_vasso.methods.base import Context, Direction, PassesOfStep, Schedule, Vector
+from hf_vasso.methods.base import Context, Direction, PassesOfStep, Schedule, Vector, filled
 from hf_vasso.methods.method import Method, Paper
 
 __all__ = ["AgainstMomentum", "OnlyPerturbed", "msam"]
@@ -40,15 +40,11 @@ class AgainstMomentum(Direction):
         return [torch.zeros_like(g) for g in gradient] if against is None else against
 
     def reuse(self, context: Context, state: dict[str, Any]) -> Vector | None:
-        momenta = context.kept_by_optimizer(_BUFFERS)
-        if all(momentum is None for momentum in momenta):
+        momenta = filled(context.kept_by_optimizer(_BUFFERS), like=context.parameters)
+        if momenta is None:
             _refuse_without_momentum(context.optimizer)
             return None
-        return list(
-            torch._foreach_neg(
-                [torch.zeros_like(w) if m is None else m for m, w in zip(momenta, context.parameters, strict=True)]
-            )
-        )
+        return list(torch._foreach_neg(momenta))
 
 
 def _refuse_without_momentum(optimizer: torch.optim.Optimizer) -> None:

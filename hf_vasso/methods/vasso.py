@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from hf_vasso.methods.base import Context, Direction, Vector, by_parameter, recall
+from hf_vasso.methods.base import Context, Direction, Vector, by_parameter, filled, recall
 from hf_vasso.methods.checks import check_range
 from hf_vasso.methods.method import Method, Paper
 
@@ -51,13 +51,7 @@ class MovingAverage(Direction):
         return average
 
     def reuse(self, context: Context, state: dict[str, Any]) -> Vector | None:
-        kept = [by_parameter(state).get(name) for name in context.names]
-        if all(average is None for average in kept):
-            return None
-        return [
-            torch.zeros_like(parameter) if average is None else average
-            for average, parameter in zip(kept, context.parameters, strict=True)
-        ]
+        return filled(list(map(by_parameter(state).get, context.names)), like=context.parameters)
 
 
 def vasso(rho: float = 0.05, theta: float = 0.4) -> Method:
