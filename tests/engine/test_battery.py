@@ -289,6 +289,59 @@ class CountReads(TorchDispatchMode):
         return result
 
 
+def scaled(model, scaler, fault=1.0):
+    """Passes under a GradScaler; an infinite fault lets the gradients overflow."""
+    return LossPasses(lambda batch: scaler.scale(mean_square(model)(batch)) * fault)
+
+
+@pytest.mark.parametrize("name", STEPWISE)
+def test_a_scaled_loss_changes_no_bit(name):
+    """The scale is a power of two, and grows on the way: what is kept between steps must be kept without it."""
+    scaler = torch.amp.GradScaler("cpu", init_scale=4096.0, growth_interval=2)
+    plain, under_scaler = two_layers(torch.float32), two_layers(torch.float32)
+    engine, optimizer = make(name, plain)
+    other, other_optimizer = make(name, under_scaler, scaler=scaler)
+    for number in range(8):
+        engine.step([examples(number, torch.float32)], LossPasses(mean_square(plain)))
+        optimizer.step()
+        other.step([examples(number, torch.float32)], scaled(under_scaler, scaler))
+        scaler.step(other_optimizer)
+        scaler.update()
+    assert scaler.get_scale() == 4096.0 * 2**4
+    assert torch.equal(weights(plain), weights(under_scaler))
+    assert other.passes == engine.passes
+
+
+def kept(engine):
+    """What the parts keep between steps, by question and name."""
+    parts = engine.state_dict()["parts"]
+    return {
+        (question, name): torch.as_tensor(value)
+        for question, part in parts.items()
+        for name, value in (part["tensors"] | part["others"]).items()
+    }
+
+
+@pytest.mark.parametrize("name", STEPWISE)
+def test_an_overflow_leaves_what_is_kept_alone_and_skips_the_step(name):
+    """Every second step overflows: at w, or at w + eps where that is the only pass."""
+    scaler = torch.amp.GradScaler("cpu", init_scale=4096.0)
+    model = two_layers(torch.float32)
+    engine, optimizer = make(name, model, scaler=scaler)
+    for number in range(12):
+        overflows = number % 2 == 0
+        before, w = kept(engine), weights(model)
+        engine.step([examples(number, torch.float32)], scaled(model, scaler, fault=torch.inf if overflows else 1.0))
+        scaler.step(optimizer)
+        scaler.update()
+        assert torch.equal(weights(model), w) == overflows
+        if overflows:
+            after = kept(engine)
+            assert after.keys() == before.keys()
+            assert all(torch.equal(after[entry], before[entry]) for entry in before)
+    assert scaler.get_scale() == 4096.0 / 2**6
+
+
 def test_norm_of_a_large_tensor_is_that_of_float64():
     vector = torch.randn(12_000_000, generator=torch.Generator().manual_seed(0))
     found = norm([vector], placed_like=[vector])

@@ -284,3 +284,80 @@ def test_engine_equals_the_loop(name, optimizer):
     assert (found - expected).abs().max() < 1e-10  # rounding of float64, grown over fifty steps
     plain = by_loop("none", OPTIMIZERS[optimizer])
     assert name == "none" or (found - plain).abs().max() > 1e-3
+
+
+# --- momentum that is kept here, too, and differs by parameter group ---
+
+
+@dataclass
+class Sgd:
+    """v = momentum v + g ;  w = w - lr v"""
+
+    lr: float
+    momentum: float
+    v: dict[str, Tensor] = field(default_factory=dict)
+
+    def move(self, name: str, w: Tensor, g: Tensor) -> None:
+        self.v[name] = self.momentum * self.v.get(name, 0.0) + g
+        w -= self.lr * self.v[name]
+
+
+@dataclass
+class AdamW:
+    """
+    v = beta1 v + (1 - beta1) g ;  s = beta2 s + (1 - beta2) g^2
+    w = (1 - lr decay) w - lr v / (1 - beta1^t) / (sqrt(s / (1 - beta2^t)) + 1e-8)
+    """
+
+    lr: float
+    betas: tuple[float, float]
+    weight_decay: float
+    steps: dict[str, int] = field(default_factory=dict)
+    v: dict[str, Tensor] = field(default_factory=dict)
+    s: dict[str, Tensor] = field(default_factory=dict)
+
+    def move(self, name: str, w: Tensor, g: Tensor) -> None:
+        t = self.steps[name] = self.steps.get(name, 0) + 1
+        one, two = self.betas
+        self.v[name] = one * self.v.get(name, 0.0) + (1 - one) * g
+        self.s[name] = two * self.s.get(name, 0.0) + (1 - two) * g * g
+        w *= 1 - self.lr * self.weight_decay
+        w -= self.lr * self.v[name] / (1 - one**t) / ((self.s[name] / (1 - two**t)).sqrt() + 1e-8)
+
+
+GROUPS = {
+    torch.optim.SGD: (Sgd, {"lr": 0.05, "momentum": 0.9}, {"lr": 0.02, "momentum": 0.5}),
+    torch.optim.AdamW: (
+        AdamW,
+        {"lr": 0.01, "betas": (0.9, 0.99), "weight_decay": 0.1},
+        {"lr": 0.03, "betas": (0.5, 0.9), "weight_decay": 0.0},
+    ),
+}
+
+
+def msam_by_hand(rho: float, by_hand: type[Sgd | AdamW], *numbers: dict[str, Any]) -> Tensor:
+    model = two_layers()
+    loop = Loop(model, torch.optim.SGD(model.parameters()))
+    weight, bias = (by_hand(**of_group) for of_group in numbers)
+    groups = {name: weight if "weight" in name else bias for name, _ in model.named_parameters()}
+    for loop.step in range(STEPS):
+        v = [group.v[name] for name, group in groups.items() if group.v]
+        gradient = loop.gradient(times(-rho / length(v), v) if v else None)  # one norm over both groups
+        for (name, group), p, g in zip(groups.items(), model.parameters(), gradient, strict=True):
+            group.move(name, p.data, g)
+    return weights(model)
+
+
+@pytest.mark.parametrize("kind", GROUPS)
+def test_msam_with_two_parameter_groups(kind):
+    by_hand, *numbers = GROUPS[kind]
+    model = two_layers()
+    named = list(model.named_parameters())
+    groups = [{"params": [p for n, p in named if "weight" in n]}, {"params": [p for n, p in named if "bias" in n]}]
+    optimizer = kind([groups[0], groups[1] | numbers[1]], **numbers[0])
+    step = SharpnessAwareStep(get_method("msam", rho=RHO), named, optimizer, total_steps=STEPS)
+    for number in range(STEPS):
+        step.step([examples(number)], LossPasses(mean_square(model)))
+        optimizer.step()
+    assert (weights(model) - msam_by_hand(RHO, by_hand, *numbers)).abs().max() < 1e-10
+    assert (weights(model) - msam_by_hand(0.0, by_hand, *numbers)).abs().max() > 1e-3

@@ -5,6 +5,7 @@ import inspect
 import pytest
 
 from hf_vasso import METHODS, Method, get_method
+from hf_vasso.methods.aesam import WhereSharp
 from hf_vasso.methods.asam import AdaptiveBall
 from hf_vasso.methods.base import count_of_share
 from hf_vasso.methods.esam import Sharpest
@@ -251,6 +252,24 @@ def test_ascents_of_other_frequency():
     assert get_method("vasso", ascent_every=4, ascent_fraction=0.5).mean_passes == 1.125
     assert get_method("vasso", ascent_every=4, ascent_fraction=0.5).passes == "1 + 1/k * ascent_fraction"
     assert get_method("vasso-re", p=0.25).passes == "1 + p"
+
+
+@pytest.mark.parametrize(
+    "method",
+    [
+        *map(get_method, METHODS),
+        get_method("vasso-re", p=0.25),
+        get_method("looksam", k=3),
+        get_method("esam", gamma=0.3, ascent_every=4),
+        get_method("vasso", ascent_every=4, ascent_fraction=0.5),
+        get_method("ss-sam", p=0.2, ascent_fraction=0.5),
+        Method(schedule=WhereSharp(0.9, -1.0, 1.0), selection=Sharpest(0.3)),
+    ],
+    ids=lambda method: f"{method.name}: {method.passes}",
+)
+def test_the_words_for_the_passes_are_their_number(method):
+    most = {"share": 1.0}  # which the training decides
+    assert eval(method.passes, {"__builtins__": {}}, method.numbers | most) == pytest.approx(method.mean_passes)
 
 
 def test_the_combination_is_its_two_halves():
