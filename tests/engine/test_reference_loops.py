@@ -355,7 +355,7 @@ def test_msam_with_two_parameter_groups(kind):
     named = list(model.named_parameters())
     groups = [{"params": [p for n, p in named if "weight" in n]}, {"params": [p for n, p in named if "bias" in n]}]
     optimizer = kind([groups[0], groups[1] | numbers[1]], **numbers[0])
-    step = SharpnessAwareStep(get_method("msam", rho=RHO), named, optimizer, total_steps=STEPS)
+    step = SharpnessAwareStep(preset("msam", RHO), named, optimizer, total_steps=STEPS)
     for number in range(STEPS):
         step.step([examples(number)], LossPasses(mean_square(model)))
         optimizer.step()
