@@ -44,3 +44,17 @@ def real_data() -> Path:
     if not _has_data():
         pytest.skip(_NO_DATA)
     return Path(_DATA).resolve()
+
+
+@pytest.fixture
+def corpus(tmp_path) -> Path:
+    """A folder `numbers` with German and English numerals, line by line: 40 pairs to train on, 8 and 6."""
+    german = ["eins", "zwei", "drei", "vier", "fünf", "sechs", "sieben", "acht"]
+    english = ["one", "two", "three", "four", "five", "six", "seven", "eight"]
+    folder = tmp_path / "numbers"
+    folder.mkdir()
+    for split, count in {"train": 40, "valid": 8, "test": 6}.items():
+        for language, words in (("de", german), ("en", english)):
+            lines = [" ".join(words[(n + 3 * step) % 8] for step in range(1 + n % 5)) + "." for n in range(count)]
+            (folder / f"{split}.{language}").write_text("".join(f"{line}\n" for line in lines))
+    return folder

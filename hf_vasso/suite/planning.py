@@ -13,13 +13,12 @@ from hf_vasso.results.suite_plan import PlannedRun
 from hf_vasso.suite.suite_file import SuiteFile
 from hf_vasso.suite.trials import TRIAL_FILE
 from hf_vasso.tasks.binding import result_arguments, with_base_names
-from hf_vasso.tasks.glue import get_task
-from hf_vasso.tasks.glue_arguments import GlueArguments, parse_glue_arguments
-from hf_vasso.tasks.plan import plan_training
+from hf_vasso.tasks.commands import Command, command_for, task_run
 from hf_vasso.tasks.recipes import flag_words
 from hf_vasso.tasks.run_folder import RunFolder
 from hf_vasso.tasks.task_arguments import base_name
-from hf_vasso.training.arguments import VassoTrainingArguments
+from hf_vasso.tasks.task_run import TaskRun
+from hf_vasso.training.arguments import AnyTrainingArguments
 
 __all__ = [
     "TRIALS_FOLDER",
@@ -39,6 +38,7 @@ TRIAL_RUN_FOLDER = "run"
 
 # What all runs of suites have unless the file says otherwise: their output goes to a file, where bars are noise.
 _DEFAULTS = {"disable_tqdm": True, "report_to": "none"}
+_PLATEAU = "reduce_lr_on_plateau"
 
 
 @dataclass(frozen=True, order=True)
@@ -64,11 +64,10 @@ class Run:
         planned: What identifies it.
         folder: Where its log lies, and `failure.json` if it fails.
         output_dir: Where its record lies.
-        words: Its command line after `hf-vasso glue`.
-        glue: Its task, data and model.
-        training: Its method and training.
+        words: Its command line after `hf-vasso`.
+        task: It, as its command makes it, with flags that are checked but for the output folder.
         steps: Optimizer steps.
-        passes: Forward passes; there are as many backward.
+        passes: Forward passes, at most.
         tries: Of a trial, flag to the value that it tries; None for a run of the grid.
     """
 
@@ -76,8 +75,7 @@ class Run:
     folder: Path
     output_dir: Path
     words: list[str]
-    glue: GlueArguments
-    training: VassoTrainingArguments
+    task: TaskRun
     steps: int
     passes: int
     tries: dict[str, Any] | None = None
@@ -171,12 +169,19 @@ def run_state(run: Run) -> str:
 
 def recorded_arguments(run: Run) -> dict[str, Any]:
     """The arguments that the record of a run will have."""
-    return json.loads(json.dumps(with_base_names(result_arguments(run.glue, run.training))))
+    return json.loads(json.dumps(with_base_names(result_arguments(run.task.arguments, run.task.training))))
 
 
 def _flags(suite: SuiteFile, cell: Cell, seed: int, values: Mapping[str, Any]) -> dict[str, Any]:
     own = {"task_label": cell.task, "method_label": cell.method, "seed": seed, "do_train": True, "do_eval": True}
-    return {**_DEFAULTS, **suite.defaults, **suite.tasks[cell.task], **suite.methods[cell.method], **values, **own}
+    of_file = {**suite.defaults, **suite.tasks[cell.task], **suite.methods[cell.method]}
+    return {**_DEFAULTS, **dict.fromkeys(_command(suite, cell).stages, True), **of_file, **values, **own}
+
+
+def _command(suite: SuiteFile, cell: Cell) -> Command:
+    command = command_for(suite.tasks[cell.task])
+    assert command is not None  # checked where the file is read
+    return command
 
 
 def _run(
@@ -187,16 +192,31 @@ def _run(
     tries: dict[str, Any] | None = None,
 ) -> Run:
     with _naming(suite, cell):
-        words = flag_words(flags, suite.path)
-        glue, training = parse_glue_arguments(words)
-        size = plan_training(glue, training)
-    model = base_name(glue.model)
+        command = _command(suite, cell)
+        words = [command.name, *flag_words(flags, suite.path)]
+        task = task_run(words)
+        if not command.reports_test:
+            _refuse_choice_by_reported_split(task.training)
+        size = task.plan()
+        if size is None:
+            raise ValueError("only data on the hub can tell how many steps an epoch has; give max_steps, or data_dir")
+    model = base_name(task.arguments.model)
     place = Path(cell.task, Path(model).name, cell.method, name)
     place, run = (place, "") if tries is None else (TRIALS_FOLDER / place, TRIAL_RUN_FOLDER)
-    planned = PlannedRun(cell.task, model, cell.method, training.seed, place.as_posix())
+    planned = PlannedRun(cell.task, model, cell.method, task.training.seed, place.as_posix())
     folder, output_dir = suite.output_dir / place, suite.output_dir / place / run
     words += ["--output_dir", str(output_dir)]
-    return Run(planned, folder, output_dir, words, glue, training, size.steps, size.passes, tries)
+    return Run(planned, folder, output_dir, words, task, size.steps, size.passes, tries)
+
+
+def _refuse_choice_by_reported_split(training: AnyTrainingArguments) -> None:
+    if training.load_best_model_at_end:
+        raise ValueError(
+            "load_best_model_at_end has no place here: a best checkpoint is chosen on the split that is reported; "
+            "suites report the last one"
+        )
+    if training.lr_scheduler_type == _PLATEAU:
+        raise ValueError(f"lr_scheduler_type {_PLATEAU} follows the split that is reported; take another schedule")
 
 
 @contextmanager
@@ -212,8 +232,9 @@ def _naming(suite: SuiteFile, cell: Cell) -> Iterator[None]:
 def _changed(suite: SuiteFile, cell: Cell, seed: int, tries: Mapping[str, Any]) -> dict[str, Any]:
     """The values that are others than those without the trial: equal trials of two stages have one folder."""
     with _naming(suite, cell):
-        words = flag_words(_flags(suite, cell, seed, {}), suite.path)
-        without = result_arguments(*parse_glue_arguments(words))
+        words = [_command(suite, cell).name, *flag_words(_flags(suite, cell, seed, {}), suite.path)]
+        task = task_run(words)
+    without = result_arguments(task.arguments, task.training)
     return {flag: value for flag, value in tries.items() if without.get(flag) != value}
 
 
@@ -222,7 +243,7 @@ def _file_name(value: Any) -> str:
 
 
 def _is_done(run: Run) -> bool:
-    folder = RunFolder(str(run.output_dir), get_task(run.glue.task_name).prediction_files)
+    folder = RunFolder(str(run.output_dir), run.task.prediction_files)
     try:
         record = folder.record
     except ValueError:
@@ -231,5 +252,5 @@ def _is_done(run: Run) -> bool:
         return False
     asked = recorded_arguments(run)
     same = all(record.arguments[name] == value for name, value in asked.items() if name in record.arguments)
-    predicted = not run.training.do_predict or all(path.exists() for path in folder.prediction_files.values())
+    predicted = not run.task.training.do_predict or all(path.exists() for path in folder.prediction_files.values())
     return same and predicted

@@ -19,7 +19,6 @@ from hf_vasso.suite.selection import SELECTION_FILE, check_trials, known_choices
 from hf_vasso.suite.suite_file import SuiteFile, read_suite_file
 from hf_vasso.suite.work import LOG_FILE
 from hf_vasso.tasks.errors import user_errors
-from hf_vasso.tasks.model import load_tokenizer
 
 __all__ = ["main", "run_suite"]
 
@@ -105,11 +104,11 @@ def _plan(suite: SuiteFile, fresh: bool) -> tuple[list[Run], list[Run], bool]:
 
 def _check_models(runs: Sequence[Run]) -> None:
     """Look for each model once, as one that is not there would fail run by run."""
-    for glue in {run.glue.model: run.glue for run in runs}.values():
+    for model, task in {run.task.arguments.model: run.task for run in runs}.items():
         try:
-            load_tokenizer(glue)
+            task.check_model()
         except OSError as error:
-            raise ValueError(f"the model {glue.model} cannot be loaded: {error}") from error
+            raise ValueError(f"the model {model} cannot be loaded: {error}") from error
 
 
 def _parse(arguments: Sequence[str]) -> Namespace:

@@ -1,6 +1,6 @@
 """The file of a suite: its keys, what they may hold, and what is refused before anything starts."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from itertools import chain
 from pathlib import Path
@@ -10,7 +10,7 @@ from hf_vasso.methods import METHODS
 from hf_vasso.results.method_labels import default_contrasts
 from hf_vasso.results.reading import NAME
 from hf_vasso.spelling import unknown_name
-from hf_vasso.tasks.glue import TASKS
+from hf_vasso.tasks.commands import TASK_NAMES, command_for
 from hf_vasso.tasks.recipes import expand_variables, read_mapping
 
 __all__ = ["Selection", "SuiteFile", "read_suite_file"]
@@ -40,7 +40,6 @@ _REFUSED_FLAGS = {
     "dry_run": "pass it to the suite",
     "fresh": "pass it to the suite",
     "holdout_samples": "it stands under select",
-    "load_best_model_at_end": "a best checkpoint is chosen on the split that is reported; suites report the last one",
     "method": "it stands under methods",
     "method_label": "the name under methods is the label",
     "output_dir": "it is a key of the suite, and each run has a folder below it",
@@ -49,7 +48,13 @@ _REFUSED_FLAGS = {
     "task_name": "it stands under tasks",
     "task_label": "the name under tasks is the label",
 }
-_PLATEAU = "reduce_lr_on_plateau"
+
+
+_OWN_LABELS = {
+    "task_name": "a label of one's own says which one it means by `task_name:`, and a corpus of one's own has "
+    "`source_lang:` and `target_lang:`",
+    "method": "a label of one's own says which one it means by `method:`",
+}
 
 
 @dataclass(frozen=True)
@@ -116,12 +121,14 @@ def read_suite_file(path: Path) -> SuiteFile:
     content = read_mapping(path)
     _check(path, content)
     seeds = _seeds(path, "seeds", content["seeds"])
-    methods = _labelled(path, "methods", content["methods"], "method", METHODS)
+    methods = _labelled(
+        path, "methods", content["methods"], "method", METHODS, lambda flags: flags["method"] in METHODS
+    )
     return SuiteFile(
         path=path,
         name=content["name"],
         output_dir=Path(expand_variables(content["output_dir"], path)).expanduser(),
-        tasks=_labelled(path, "tasks", content["tasks"], "task_name", TASKS),
+        tasks=_labelled(path, "tasks", content["tasks"], "task_name", TASK_NAMES, command_for),
         methods=methods,
         seeds=seeds,
         defaults=_flags(path, "defaults", content.get("defaults")),
@@ -143,7 +150,9 @@ def _check(path: Path, content: Mapping[str, Any]) -> None:
             raise ValueError(f"{path}: {key} must be {NAME.words}, got {content[key]!r}")
 
 
-def _labelled(path: Path, key: str, content: Any, flag: str, known: Iterable[str]) -> dict[str, Flags]:
+def _labelled(
+    path: Path, key: str, content: Any, flag: str, names: Collection[str], is_known: Callable[[Flags], object]
+) -> dict[str, Flags]:
     """Label to flags, among which `flag` says of which task or method the label is a setting."""
     if isinstance(content, list) and all(isinstance(label, str) for label in content):
         content = dict.fromkeys(_unique(path, key, content))
@@ -153,9 +162,9 @@ def _labelled(path: Path, key: str, content: Any, flag: str, known: Iterable[str
     for label, flags in content.items():
         _check_label(path, key, label)
         labelled[label] = {flag: label, **_flags(path, f"{key}: {label}", flags, allowed=flag)}
-        if labelled[label][flag] not in known:
-            hint = f"; a label of one's own says which one it means by `{flag}:`" if flag not in (flags or {}) else ""
-            raise ValueError(f"{path}: {key}: {unknown_name(flag, str(labelled[label][flag]), known)}{hint}")
+        if not is_known(labelled[label]):
+            hint = f"; {_OWN_LABELS[flag]}" if flag not in (flags or {}) else ""
+            raise ValueError(f"{path}: {key}: {unknown_name(flag, str(labelled[label][flag]), names)}{hint}")
     return labelled
 
 
@@ -172,13 +181,9 @@ def _flags(path: Path, place: str, flags: Any, allowed: str = "") -> Flags:
     if not isinstance(flags, dict):
         raise ValueError(f"{path}: {place} must map flags to values, got {flags!r}")
     flags = {str(flag).replace("-", "_"): value for flag, value in flags.items()}
-    for flag, value in flags.items():
+    for flag in flags:
         if flag in _REFUSED_FLAGS and flag != allowed:
             raise ValueError(f"{path}: {place}: {flag} has no place here: {_REFUSED_FLAGS[flag]}")
-        if flag == "lr_scheduler_type" and value == _PLATEAU:
-            raise ValueError(
-                f"{path}: {place}: {flag} {_PLATEAU} follows the split that is reported; take another schedule"
-            )
     return flags
 
 

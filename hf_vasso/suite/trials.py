@@ -55,7 +55,7 @@ def trial_result(record: Record, values: dict[str, Any]) -> TrialResult:
         The result. A model whose loss is not a number has no score, whatever its answers happen to be worth.
     """
     metric, score = next(iter(record.metrics.items()))
-    loss = record.metrics.get("loss")
+    loss = next((value for name, value in record.metrics.items() if name.endswith("loss")), None)
     is_finite = math.isfinite(score) and (loss is None or math.isfinite(loss))
     return TrialResult(
         values=values,

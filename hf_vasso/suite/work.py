@@ -19,9 +19,8 @@ import torch
 from hf_vasso.results.failure import Failure, write_failure
 from hf_vasso.results.suite_plan import PlannedRun
 from hf_vasso.suite.trials import TRIAL_FILE, trial_result, write_trial
+from hf_vasso.tasks.commands import task_run
 from hf_vasso.tasks.errors import UserError, user_errors
-from hf_vasso.tasks.glue_arguments import parse_glue_arguments
-from hf_vasso.tasks.run_glue import run_glue
 
 __all__ = ["LOG_FILE", "Job", "delete_checkpoints", "keep_failure", "work"]
 
@@ -36,7 +35,7 @@ class Job:
     Args:
         planned: What identifies the run.
         folder: Where its log lies, and `failure.json` if it fails; an absolute path.
-        words: Its command line after `hf-vasso glue`.
+        words: Its command line after `hf-vasso`.
         directory: The folder to which relative paths in it refer.
         threads: Threads with which it computes on the CPU.
         tries: Of a trial, flag to the value that it tries; None for a run of the grid.
@@ -69,7 +68,7 @@ def work(job: Job, card: str | None, place: str) -> None:
     if card is not None:
         os.environ["CUDA_VISIBLE_DEVICES"] = card
     cards = os.environ.get("CUDA_VISIBLE_DEVICES", "")
-    print(f"{place}, CUDA_VISIBLE_DEVICES={cards}: hf-vasso glue {shlex.join(job.words)}")
+    print(f"{place}, CUDA_VISIBLE_DEVICES={cards}: hf-vasso {shlex.join(job.words)}")
     torch.set_num_threads(job.threads)
     try:
         _make(job)
@@ -108,9 +107,9 @@ def _make(job: Job) -> None:
     if (job.folder / TRIAL_FILE).exists():  # another suite, for which this one waited, has made it
         return
     with user_errors():
-        glue, training = parse_glue_arguments(job.words)
-    record = run_glue(glue, training)
-    output_dir = Path(str(training.output_dir))
+        run = task_run(job.words)
+    record = run.make()
+    output_dir = run.folder.path
     if job.tries is None:
         delete_checkpoints(output_dir)
     else:

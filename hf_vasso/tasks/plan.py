@@ -12,7 +12,7 @@ from hf_vasso.tasks.glue import get_task
 from hf_vasso.tasks.glue_arguments import GlueArguments
 from hf_vasso.tasks.run_folder import RunFolder
 from hf_vasso.tasks.task_arguments import TaskArguments
-from hf_vasso.training.arguments import AnyTrainingArguments, VassoTrainingArguments
+from hf_vasso.training.arguments import AnyTrainingArguments
 
 __all__ = [
     "PlannedTraining",
@@ -39,7 +39,7 @@ class TrainingSize:
     micro_batches: int
 
 
-def training_size(examples: int, training: VassoTrainingArguments) -> TrainingSize:
+def training_size(examples: int, training: AnyTrainingArguments) -> TrainingSize:
     """
     Count steps and micro-batches as the Trainer does.
 
@@ -75,20 +75,20 @@ class PlannedTraining:
     What a training will spend.
 
     Args:
-        examples: Training examples.
+        examples: Training examples; None where the data were not read.
         steps: Optimizer steps.
         passes: Forward passes: micro-batches of each process. The most that there can be, where the method decides on
             the way.
         backward_passes: Backward passes.
     """
 
-    examples: int
+    examples: int | None
     steps: int
     passes: int
     backward_passes: int
 
 
-def plan_training(glue: GlueArguments, training: VassoTrainingArguments) -> PlannedTraining:
+def plan_training(glue: GlueArguments, training: AnyTrainingArguments) -> PlannedTraining:
     """
     Work out what a training will spend.
 
@@ -107,12 +107,12 @@ def plan_training(glue: GlueArguments, training: VassoTrainingArguments) -> Plan
     return with_passes(examples, training_size(examples, training), training)
 
 
-def with_passes(examples: int, size: TrainingSize, training: AnyTrainingArguments) -> PlannedTraining:
+def with_passes(examples: int | None, size: TrainingSize, training: AnyTrainingArguments) -> PlannedTraining:
     """
     What a training of some size will spend.
 
     Args:
-        examples: Training examples.
+        examples: Training examples; None where the data were not read.
         size: Steps and micro-batches.
         training: Its method.
     """
@@ -152,9 +152,10 @@ def describe_plan(
         "seed": training.seed,
         "stages": ", ".join(stage for stage in ("train", "eval", "predict") if getattr(training, f"do_{stage}")),
     }
+    if planned is not None and planned.examples is not None:
+        facts["training examples"] = planned.examples
     if planned is not None:
         facts |= {
-            "training examples": planned.examples,
             "steps": planned.steps,
             "passes": f"{planned.passes} forward and {planned.backward_passes} backward (micro-batches, per process)",
         }

@@ -1,6 +1,6 @@
 """Fine-tune a model on a GLUE task and evaluate it: what `hf-vasso glue` does."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from datasets import disable_progress_bars
@@ -15,7 +15,6 @@ from transformers import (
 
 from hf_vasso.results.files import write_text
 from hf_vasso.results.record import Record
-from hf_vasso.results.summary import summary
 from hf_vasso.tasks.card_trainer import CardMixin
 from hf_vasso.tasks.data import joint_fingerprint, load_task
 from hf_vasso.tasks.encoding import encode
@@ -27,14 +26,13 @@ from hf_vasso.tasks.labels import label_order, ordered_metrics, ordered_predicti
 from hf_vasso.tasks.metrics import majority_scores, metric_direction, recorded_metrics
 from hf_vasso.tasks.model import hub_options, load_model, load_tokenizer
 from hf_vasso.tasks.model_card import model_card
-from hf_vasso.tasks.plan import describe_plan, plan_training
+from hf_vasso.tasks.plan import PlannedTraining, plan_training
 from hf_vasso.tasks.probe import ProbeConfig, pooled_features
-from hf_vasso.tasks.run_folder import RunFolder
 from hf_vasso.tasks.task_run import TaskRun
 from hf_vasso.training.arguments import VassoTrainingArguments
 from hf_vasso.training.trainer import VassoTrainer
 
-__all__ = ["main", "run_glue"]
+__all__ = ["GlueRun", "main", "run_glue"]
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -52,11 +50,8 @@ def main(arguments: Sequence[str]) -> int:
         SystemExit: A signal interrupted the training; the status is 130 or 143.
     """
     with user_errors():
-        glue, training = parse_glue_arguments(arguments)
-    shown = _plan(glue, training) if glue.dry_run else summary(run_glue(glue, training), str(training.output_dir))
-    if training.process_index == 0:
-        print(shown)
-    return 0
+        run = GlueRun(*parse_glue_arguments(arguments))
+    return run.show()
 
 
 def run_glue(glue: GlueArguments, training: VassoTrainingArguments) -> Record:
@@ -77,14 +72,14 @@ def run_glue(glue: GlueArguments, training: VassoTrainingArguments) -> Record:
         UserError: The data or the model cannot be used, or the run began with other flags.
         SystemExit: A signal interrupted the training; the status is 130 or 143.
     """
-    return _GlueRun(glue, training).make()
+    return GlueRun(glue, training).make()
 
 
 class _GlueTrainer(CardMixin, VassoTrainer):
     """A `VassoTrainer` with the card of its run."""
 
 
-class _GlueRun(TaskRun[GlueArguments]):
+class GlueRun(TaskRun[GlueArguments]):
     """
     A run of a GLUE task.
 
@@ -95,11 +90,21 @@ class _GlueRun(TaskRun[GlueArguments]):
 
     def __init__(self, glue: GlueArguments, training: VassoTrainingArguments) -> None:
         self.task = get_task(glue.task_name)
-        super().__init__(glue, training, RunFolder(str(training.output_dir), self.task.prediction_files))
+        super().__init__(glue, training)
 
     @property
     def task_name(self) -> str:
         return self.task.name
+
+    @property
+    def prediction_files(self) -> Mapping[str, str]:
+        return self.task.prediction_files
+
+    def check_model(self) -> None:
+        load_tokenizer(self.arguments)
+
+    def plan(self) -> PlannedTraining:
+        return plan_training(self.arguments, self.training)
 
     def check(self) -> None:
         task = self.task
@@ -175,14 +180,6 @@ class _GlueRun(TaskRun[GlueArguments]):
 
     def joint_fingerprint(self, fingerprints: dict[str, str]) -> str:
         return joint_fingerprint(self.task, fingerprints)
-
-
-def _plan(glue: GlueArguments, training: VassoTrainingArguments) -> str:
-    with user_errors():
-        run = _GlueRun(glue, training)
-        run.check()
-        planned = plan_training(glue, training) if training.do_train else None
-        return describe_plan(glue, training, run.task.name, run.folder, planned)
 
 
 def _collator(config: PretrainedConfig, tokenizer: PreTrainedTokenizerBase, training: TrainingArguments) -> Any:

@@ -2,31 +2,32 @@
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from functools import cache
 from typing import Any
 
+import numpy as np
 from datasets import Dataset, disable_progress_bars
 from sacremoses import MosesTokenizer
 from transformers import AutoModelForSeq2SeqLM, DataCollatorForSeq2Seq, FSMTTokenizer, PreTrainedModel, set_seed
 
 from hf_vasso.results.files import write_text
 from hf_vasso.results.record import Record
-from hf_vasso.results.summary import summary
 from hf_vasso.tasks.bleu import TranslationScores, score_translations
 from hf_vasso.tasks.checkpoint_average import average_checkpoints, last_checkpoints
 from hf_vasso.tasks.errors import user_errors
-from hf_vasso.tasks.plan import describe_plan, size_of_epochs, with_passes
-from hf_vasso.tasks.run_folder import RunFolder
+from hf_vasso.tasks.plan import PlannedTraining, TrainingSize, size_of_epochs, with_passes
 from hf_vasso.tasks.subwords import decoded_words
 from hf_vasso.tasks.task_run import TaskRun
 from hf_vasso.tasks.token_batches import TokenBatches
 from hf_vasso.tasks.translation_arguments import TranslationArguments, parse_translation_arguments
-from hf_vasso.tasks.translation_data import load_corpus
+from hf_vasso.tasks.translation_data import load_corpus, pretrained_tokenizer
 from hf_vasso.tasks.translation_model import ARCHITECTURES, new_model
 from hf_vasso.tasks.translation_trainer import TranslationTrainer, pair_lengths
 from hf_vasso.training.arguments import VassoSeq2SeqTrainingArguments
 
-__all__ = ["main", "run_translation"]
+__all__ = ["TranslationRun", "main", "run_translation"]
 
 _POSITIONS_TIMES = 4  # a test sentence may be longer than all that is trained on, and so may its translation
 _FILES = {"test": "generated_predictions.txt", "references": "references.txt"}
@@ -47,14 +48,8 @@ def main(arguments: Sequence[str]) -> int:
         SystemExit: A signal interrupted the training; the status is 130 or 143.
     """
     with user_errors():
-        translation, training = parse_translation_arguments(arguments)
-    if translation.dry_run:
-        shown = _plan(translation, training)
-    else:
-        shown = summary(run_translation(translation, training), str(training.output_dir))
-    if training.process_index == 0:
-        print(shown)
-    return 0
+        run = TranslationRun(*parse_translation_arguments(arguments))
+    return run.show()
 
 
 def run_translation(translation: TranslationArguments, training: VassoSeq2SeqTrainingArguments) -> Record:
@@ -73,10 +68,10 @@ def run_translation(translation: TranslationArguments, training: VassoSeq2SeqTra
         UserError: The data or the model cannot be used, or the run began with other flags.
         SystemExit: A signal interrupted the training; the status is 130 or 143.
     """
-    return _TranslationRun(translation, training).make()
+    return TranslationRun(translation, training).make()
 
 
-class _TranslationRun(TaskRun[TranslationArguments]):
+class TranslationRun(TaskRun[TranslationArguments]):
     """
     A run of a translation task.
 
@@ -85,12 +80,29 @@ class _TranslationRun(TaskRun[TranslationArguments]):
         training: Method and training.
     """
 
-    def __init__(self, translation: TranslationArguments, training: VassoSeq2SeqTrainingArguments) -> None:
-        super().__init__(translation, training, RunFolder(str(training.output_dir), _FILES))
-
     @property
     def task_name(self) -> str:
         return self.arguments.corpus.name
+
+    @property
+    def prediction_files(self) -> Mapping[str, str]:
+        return _FILES
+
+    def check_model(self) -> None:
+        if self.arguments.model_name_or_path is not None:
+            pretrained_tokenizer(self.arguments)
+
+    def plan(self) -> PlannedTraining | None:
+        """The batches of an epoch are known from the data alone, and those on the hub are not loaded for a plan."""
+        training = self.training
+        if training.max_steps > 0:
+            size = TrainingSize(training.max_steps, training.max_steps * training.gradient_accumulation_steps)
+            return with_passes(None, size, training)
+        if self.arguments.data_dir is None:
+            return None
+        lengths = _train_lengths(frozenset(vars(replace(self.arguments, task_label=None, method_label=None)).items()))
+        batches = TokenBatches(lengths, self.arguments.max_tokens, training.seed, training.world_size)
+        return with_passes(len(lengths), size_of_epochs(len(batches), training), training)
 
     def load(self, arguments: TranslationArguments, trains: bool) -> None:
         needed = {
@@ -170,26 +182,27 @@ class _TranslationRun(TaskRun[TranslationArguments]):
         return self.tokenizer.batch_decode(list(map(list, ids)), skip_special_tokens=True)
 
     def _scores(self, pairs: Dataset, ids: Sequence[Sequence[int]]) -> TranslationScores:
-        """The scores of translations: words are the corpus' own where it has them, else Moses' of the texts."""
+        """The scores of translations, the one that papers report first."""
         texts = self._texts(ids), pairs["text"][:]
+        scores = score_translations(texts, self._words(pairs, ids, texts))
+        headline = self.arguments.corpus.headline
+        return replace(scores, metrics={headline: scores.metrics[headline], **scores.metrics})
+
+    def _words(
+        self, pairs: Dataset, ids: Sequence[Sequence[int]], texts: tuple[Sequence[str], Sequence[str]]
+    ) -> tuple[list[str], list[str]]:
+        """Translations and references as words: the corpus' own where it has them, else Moses' of the texts."""
         if self.arguments.corpus.has_words and isinstance(self.tokenizer, FSMTTokenizer):
-            return score_translations(texts, ([decoded_words(self.tokenizer, i) for i in ids], pairs["words"][:]))
+            return [decoded_words(self.tokenizer, i) for i in ids], pairs["words"][:]
         moses = MosesTokenizer(self.arguments.corpus.languages[1])
-        words = [[" ".join(moses.tokenize(text, escape=False)) for text in lines] for lines in texts]
-        return score_translations(texts, (words[0], words[1]))
+        outputs, targets = ([" ".join(moses.tokenize(text, escape=False)) for text in lines] for lines in texts)
+        return outputs, targets
 
 
-def _plan(translation: TranslationArguments, training: VassoSeq2SeqTrainingArguments) -> str:
-    """What would be done; how many steps that is, is known where the data lie in a folder."""
-    with user_errors():
-        run = _TranslationRun(translation, training)
-        run.check()
-        planned = None
-        if training.do_train and translation.data_dir is not None:
-            pairs = load_corpus(translation, ["train"], print).splits["train"]
-            batches = TokenBatches(pair_lengths(pairs), translation.max_tokens, training.seed, training.world_size)
-            planned = with_passes(len(pairs), size_of_epochs(len(batches), training), training)
-        return describe_plan(translation, training, run.task_name, run.folder, planned)
+@cache
+def _train_lengths(flags: frozenset[tuple[str, Any]]) -> np.ndarray:
+    """The lengths of the training pairs, found once for all runs of a suite with equal flags."""
+    return pair_lengths(load_corpus(TranslationArguments(**dict(flags)), ["train"], print).splits["train"])
 
 
 def _load_model(arguments: TranslationArguments, tokenizer: Any) -> PreTrainedModel:

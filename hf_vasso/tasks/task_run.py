@@ -1,7 +1,7 @@
 """One run of a task, whatever the task: go on where it was, train, evaluate, predict, and write the record."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from typing import Any, Generic, TypeVar
 
@@ -9,10 +9,12 @@ import torch
 
 from hf_vasso.results.environment import environment
 from hf_vasso.results.record import Record, write_record
+from hf_vasso.results.summary import summary
 from hf_vasso.tasks.binding import binding_arguments, result_arguments, with_base_names
 from hf_vasso.tasks.cost import NO_COST, TrainingClock, training_cost
 from hf_vasso.tasks.errors import user_errors
 from hf_vasso.tasks.interruption import stop_on_signal
+from hf_vasso.tasks.plan import PlannedTraining, describe_plan
 from hf_vasso.tasks.run_folder import RunFolder
 from hf_vasso.tasks.task_arguments import TaskArguments, base_name
 from hf_vasso.training.arguments import AnyTrainingArguments
@@ -36,7 +38,6 @@ class TaskRun(ABC, Generic[Arguments]):
     Args:
         arguments: Task, data and model.
         training: Method and training.
-        folder: The output folder.
     """
 
     trainer: Any
@@ -51,15 +52,33 @@ class TaskRun(ABC, Generic[Arguments]):
     fingerprints: dict[str, str]
     """Split name to that of its data."""
 
-    def __init__(self, arguments: Arguments, training: AnyTrainingArguments, folder: RunFolder) -> None:
+    def __init__(self, arguments: Arguments, training: AnyTrainingArguments) -> None:
         self.arguments = arguments
         self.training = training
-        self.folder = folder
+        self.folder = RunFolder(str(training.output_dir), self.prediction_files)
 
     @property
     @abstractmethod
     def task_name(self) -> str:
         """The task, as records name it."""
+
+    @property
+    @abstractmethod
+    def prediction_files(self) -> Mapping[str, str]:
+        """Test split to the name of the file with its predictions."""
+
+    @abstractmethod
+    def check_model(self) -> None:
+        """
+        Look for the model, without its weights.
+
+        Raises:
+            OSError: It is not to be found.
+        """
+
+    @abstractmethod
+    def plan(self) -> PlannedTraining | None:
+        """What the training will spend; None where only data on the hub can tell."""
 
     @abstractmethod
     def load(self, arguments: Arguments, trains: bool) -> None:
@@ -109,6 +128,20 @@ class TaskRun(ABC, Generic[Arguments]):
         if not self.arguments.fresh:
             self.folder.check_arguments(binding_arguments(self.arguments, self.training))
 
+    def show(self) -> int:
+        """
+        Make the run, or with `--dry_run` only describe it, and print what came out.
+
+        Returns:
+            The exit status.
+
+        Raises:
+            UserError: The data or the model cannot be used, or the run began with other flags.
+            SystemExit: A signal interrupted the training; the status is 130 or 143.
+        """
+        self._say(self._plan() if self.arguments.dry_run else summary(self.make(), str(self.training.output_dir)))
+        return 0
+
     def make(self) -> Record:
         """
         Train, evaluate and predict as far as that is asked for and not done yet.
@@ -135,6 +168,12 @@ class TaskRun(ABC, Generic[Arguments]):
         if trains:
             self._train()
         return self._write(before=None if trains else record)  # what an earlier command found out about the model
+
+    def _plan(self) -> str:
+        with user_errors():
+            self.check()
+            planned = self.plan() if self.training.do_train else None
+            return describe_plan(self.arguments, self.training, self.task_name, self.folder, planned)
 
     def _write(self, before: Record | None) -> Record:
         """Evaluate and predict, and write the record and the card."""

@@ -15,7 +15,7 @@ from hf_vasso.tasks.subwords import encode_words, learn_tokenizer, mirrored
 from hf_vasso.tasks.translation_arguments import TranslationArguments
 from hf_vasso.tasks.translation_text import as_texts, as_words, left_out_by_recipe
 
-__all__ = ["TranslationData", "load_corpus"]
+__all__ = ["TranslationData", "load_corpus", "pretrained_tokenizer"]
 
 _HOLDOUT_SEED = 0  # one for all runs, so that methods are compared on the same pairs
 
@@ -125,6 +125,16 @@ def _tokenizer(arguments: TranslationArguments, words: Mapping[str, datasets.Dat
     if arguments.model_name_or_path is None:
         sentences = [*words["train"][source], *words["train"][target]]
         return learn_tokenizer(sentences, source, target, arguments.vocab_size, arguments.corpus.lower_case)
+    return pretrained_tokenizer(arguments)
+
+
+def pretrained_tokenizer(arguments: TranslationArguments) -> PreTrainedTokenizerBase:
+    """
+    Load the tokenizer of a model that is fine-tuned.
+
+    Raises:
+        OSError: It is not to be found.
+    """
     return AutoTokenizer.from_pretrained(
         arguments.tokenizer_name or arguments.model_name_or_path,
         cache_dir=arguments.cache_dir,

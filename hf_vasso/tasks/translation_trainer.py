@@ -1,6 +1,5 @@
 """The trainer of translations: batches by tokens, the loss of a whole validation part, and beam search by length."""
 
-import math
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -62,7 +61,7 @@ class TranslationTrainer(CardMixin, VassoSeq2SeqTrainer):
         self, eval_dataset: Any = None, ignore_keys: Any = None, metric_key_prefix: str = "eval", **kwargs: Any
     ) -> dict[str, float]:
         """
-        The loss, the perplexity and the scores of translations.
+        The scores of translations, the loss and the perplexity.
 
         Args:
             eval_dataset: Pairs; None takes the trainer's own.
@@ -72,7 +71,8 @@ class TranslationTrainer(CardMixin, VassoSeq2SeqTrainer):
         """
         data: Any = self.eval_dataset if eval_dataset is None else eval_dataset
         loss = self.token_loss(data)
-        found = {"loss": loss, "perplexity": math.exp(loss), **self.score(data, self.translate(data))}
+        perplexity = float(np.exp(np.float64(loss)))
+        found = {**self.score(data, self.translate(data)), "loss": loss, "perplexity": perplexity}
         metrics = {f"{metric_key_prefix}_{name}": value for name, value in found.items()}
         self.log(metrics)
         self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, metrics)

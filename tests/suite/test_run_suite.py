@@ -238,7 +238,7 @@ def test_a_fault_of_the_program_leaves_its_traceback(write_suite, runs):
     assert main(["suite", str(path)]) == 1
     failure = read_failure(run_folder(runs, "none", 0) / "failure.json")
     assert failure.error.startswith("IsADirectoryError: ")
-    assert "run_glue" in failure.traceback
+    assert "task_run" in failure.traceback
 
 
 @pytest.mark.parametrize("fault", ["log", "folder"])

@@ -95,12 +95,12 @@ def test_a_trial_of_a_stage_before_is_not_made_again(suite, flags, own_rho):
 
 def test_a_trial_is_judged_on_held_out_training_examples(suite):
     trials, all_known = planned_trials(suite(defaults={"do_predict": True}))
-    trial = trials[-1]
+    trial, training = trials[-1], trials[-1].task.training
     assert not all_known
     assert (trial.planned.label, trial.tries) == ("sam", {"learning_rate": 0.001, "rho": 0.2})
     assert trial.planned.folder == ".select/agreement/small-bert/sam/learning_rate=0.001,rho=0.2,seed=2"
-    assert (trial.glue.holdout_samples, trial.training.seed, trial.training.do_predict) == (8, 2, False)
-    assert (trial.training.learning_rate, trial.training.rho) == (0.001, 0.2)
+    assert (trial.task.arguments.holdout_samples, training.seed, training.do_predict) == (8, 2, False)
+    assert (training.learning_rate, training.rho) == (0.001, 0.2)
     assert trial.output_dir == trial.folder / "run"
     assert (trial.steps, trial.passes) == (3, 6)  # 40 of 48 examples in batches of 16
 

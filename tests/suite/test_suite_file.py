@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from hf_vasso.results.statistics import seeds_needed
+from hf_vasso.suite.planning import grid_runs
 from hf_vasso.suite.suite_file import read_suite_file
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -87,11 +88,6 @@ def test_the_shipped_suite():
             "defaults: config has no place here: a recipe's lines are copied",
         ),
         ({"defaults": {"method": "sam"}}, "defaults: method has no place here: it stands under methods"),
-        (
-            {"defaults": {"load-best-model-at-end": True}},
-            "load_best_model_at_end has no place here: a best checkpoint",
-        ),
-        ({"defaults": {"lr_scheduler_type": "reduce_lr_on_plateau"}}, "follows the split that is reported"),
         ({"contrasts": [["sam", "vaso"]]}, "contrasts: unknown method label 'vaso'"),
         ({"contrasts": [["sam", "sam"]]}, "pairs of two different method labels"),
         ({"contrasts": ["sam"]}, "pairs of two different method labels"),
@@ -108,6 +104,23 @@ def test_refusals_name_the_file_and_the_fact(write_suite, keys, words):
     with pytest.raises(ValueError, match=words) as caught:
         read_suite_file(path)
     assert str(caught.value).startswith(str(path))
+
+
+@pytest.mark.parametrize(
+    ("flags", "words"),
+    [
+        ({"load_best_model_at_end": True}, "load_best_model_at_end has no place here: a best checkpoint"),
+        ({"lr_scheduler_type": "reduce_lr_on_plateau"}, "lr_scheduler_type reduce_lr_on_plateau follows the split"),
+    ],
+)
+def test_nothing_follows_the_split_that_is_reported(write_suite, flags, words):
+    flags |= {"eval_strategy": "epoch", "save_strategy": "epoch"}
+    with pytest.raises(ValueError, match=f"task agreement with method none and the defaults: {words}"):
+        grid_runs(read_suite_file(write_suite(defaults=flags)), {})
+    corpus = {"tasks": ["multi30k.de-en"], "defaults": {**flags, "config_name": "tiny", "data_dir": None}}
+    corpus["defaults"] |= {"max_steps": 5, "max_seq_length": None}
+    runs = grid_runs(read_suite_file(write_suite(**corpus)), {})  # the test part is reported
+    assert [run.steps for run in runs] == [5] * 4
 
 
 def test_a_key_that_stands_twice(write_suite):

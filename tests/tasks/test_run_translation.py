@@ -14,23 +14,10 @@ from hf_vasso.cli import main
 from hf_vasso.results.record import read_record
 from hf_vasso.tasks.translation_arguments import parse_translation_arguments
 
-GERMAN = ["eins", "zwei", "drei", "vier", "fünf", "sechs", "sieben", "acht"]
-ENGLISH = ["one", "two", "three", "four", "five", "six", "seven", "eight"]
 ROOT = Path(__file__).resolve().parents[2]
 TWO_PROCESSES = ROOT / "glue_scripts" / "accelerate_configs" / "cpu_ddp.yaml"
 LAUNCH = [sys.executable, "-m", "accelerate.commands.launch", "--config_file", str(TWO_PROCESSES)]
-COUNTS = {"train": 40, "valid": 8, "test": 6}
-
-
-@pytest.fixture
-def corpus(tmp_path):
-    folder = tmp_path / "numbers"
-    folder.mkdir()
-    for split, count in COUNTS.items():
-        for language, words in (("de", GERMAN), ("en", ENGLISH)):
-            lines = [" ".join(words[(n + 3 * step) % 8] for step in range(1 + n % 5)) + "." for n in range(count)]
-            (folder / f"{split}.{language}").write_text("".join(f"{line}\n" for line in lines))
-    return folder
+COUNTS = {"train": 40, "valid": 8, "test": 6}  # of the fixture `corpus`
 
 
 @pytest.fixture
@@ -136,7 +123,7 @@ def test_dry_run(flags, tmp_path, capsys):
 
 def test_what_cannot_be_trained_on(flags, corpus, tmp_path, capsys):
     lines = (corpus / "train.en").read_text().splitlines()
-    lines[2], lines[7] = "", " ".join(ENGLISH * 9)
+    lines[2], lines[7] = "", " ".join(["one", "two"] * 36)
     (corpus / "train.en").write_text("".join(f"{line}\n" for line in lines))
     assert main(flags) == 2
     assert "train: of 40 pairs 1 have an empty side (lines 3); mend them, or leave them out" in capsys.readouterr().err
