@@ -14,6 +14,9 @@ from hf_vasso.engine import SharpnessAwareStep
 from hf_vasso.results.record import read_record
 from hf_vasso.tasks.probe import ProbeConfig, pooled_features
 
+# Weights from a file lie elsewhere in memory than trained ones, and on some CPUs sums then end in other bits.
+LOADED = {"rel": 1e-6}
+
 
 @pytest.fixture
 def flags(tiny_bert, data_dir, tmp_path, monkeypatch) -> list[str]:
@@ -94,7 +97,7 @@ def test_only_the_probe_is_trained_and_saved_and_predicts_later(flags, folder):
     assert len((folder / "predictions_test.tsv").read_text().splitlines()) == 6
     (folder / "result.json").unlink()
     assert main([*flags, *PROBE]) == 0
-    assert read_record(folder / "result.json").metrics == record.metrics
+    assert read_record(folder / "result.json").metrics == pytest.approx(record.metrics, **LOADED)
 
 
 def test_a_probe_can_regress(flags, folder):
@@ -116,7 +119,7 @@ def test_only_adapters_and_head_are_trained_and_saved_and_predict_later(flags, f
     assert len((folder / "predictions_test.tsv").read_text().splitlines()) == 6
     (folder / "result.json").unlink()
     assert main([*flags, *LORA]) == 0
-    assert read_record(folder / "result.json").metrics == record.metrics
+    assert read_record(folder / "result.json").metrics == pytest.approx(record.metrics, **LOADED)
 
 
 def use_of(folder: Path) -> str:
@@ -178,7 +181,7 @@ def test_starting_over_without_adapters_leaves_none(flags, folder):
     assert not list(folder.glob("adapter_*"))
     (folder / "result.json").unlink()
     assert main(flags) == 0
-    assert read_record(folder / "result.json").metrics == record.metrics
+    assert read_record(folder / "result.json").metrics == pytest.approx(record.metrics, **LOADED)
 
 
 def test_adapters_alone_are_perturbed(flags, folder, tiny_bert, monkeypatch):

@@ -24,6 +24,8 @@ from hf_vasso.tasks.interruption import StopOnSignal
 ROOT = Path(__file__).resolve().parents[2]
 TWO_PROCESSES = ROOT / "glue_scripts" / "accelerate_configs" / "cpu_ddp.yaml"
 LAUNCH = [sys.executable, "-m", "accelerate.commands.launch", "--config_file", str(TWO_PROCESSES)]
+# Weights from a file lie elsewhere in memory than trained ones, and on some CPUs sums then end in other bits.
+LOADED = {"rel": 1e-6}
 
 
 @pytest.fixture
@@ -217,7 +219,7 @@ def test_labels_in_the_models_own_order(flags, tmp_path):
     expected = read_record(other / "result.json").metrics
     words = ["--model_name_or_path", str(other), "--do_eval", "--do_predict", "--output_dir", f"{tmp_path}/turned"]
     assert main([*flags, *words]) == 0
-    assert read_record(tmp_path / "turned" / "result.json").metrics == expected
+    assert read_record(tmp_path / "turned" / "result.json").metrics == pytest.approx(expected, **LOADED)
 
 
 def test_no_epochs_is_an_evaluation_alone(flags, folder):
@@ -272,7 +274,7 @@ def test_what_is_asked_for_later_is_done_with_the_trained_model(flags, folder):
     assert record.metrics.keys() == {"accuracy", "loss", "expected_calibration_error"}
     assert main([*flags, "--output_dir", f"{folder}-straight"]) == 0
     straight = read_record(Path(f"{folder}-straight") / "result.json")
-    assert (record.metrics, record.data) == (straight.metrics, straight.data)
+    assert (record.metrics, record.data) == (pytest.approx(straight.metrics, **LOADED), straight.data)
     assert main([*flags, "--do_predict"]) == 0
     assert read_record(folder / "result.json").data == straight.data
 
@@ -306,7 +308,7 @@ def test_limits_of_evaluation_and_prediction_are_free_and_what_they_change_is_do
     assert round(record.metrics["accuracy"] * 4, 6).is_integer()
     assert main([*predict, "3"]) == 0  # says nothing about the evaluation
     assert main(flags) == 0
-    assert read_record(folder / "result.json").metrics == trained.metrics
+    assert read_record(folder / "result.json").metrics == pytest.approx(trained.metrics, **LOADED)
     assert read_record(folder / "result.json").eval_examples == 17
 
 
