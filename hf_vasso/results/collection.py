@@ -3,7 +3,7 @@
 import json
 import os
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,7 @@ from hf_vasso.results.reading import RecordError
 from hf_vasso.results.record import RESULT_FILE, Record, read_record
 from hf_vasso.results.suite_plan import SUITE_FILE, PlannedRun, SuitePlan, read_suite_plan
 
-__all__ = ["Collection", "LeftOut", "RunsFolderError", "collect", "run_key"]
+__all__ = ["Collection", "LeftOut", "RunsFolderError", "collect", "record_key", "run_key"]
 
 _READERS = {RESULT_FILE: read_record, FAILURE_FILE: read_failure, SUITE_FILE: read_suite_plan}
 
@@ -52,6 +52,7 @@ class Collection:
         failures: Runs that ended without a record, or that failed after their record was written.
         plans: What suites set out to do.
         missing: Planned runs that have neither a usable record nor a failure.
+        folders: `record_key` of a record to the folder in which it was found.
     """
 
     records: list[Record]
@@ -59,6 +60,7 @@ class Collection:
     failures: list[Failure]
     plans: list[SuitePlan]
     missing: list[PlannedRun]
+    folders: dict[tuple, Path] = field(default_factory=dict)
 
 
 def collect(runs_dir: Path) -> Collection:
@@ -87,19 +89,26 @@ def collect(runs_dir: Path) -> Collection:
     plans = [content for content in contents.values() if isinstance(content, SuitePlan)]
     for cell in _cells(records):
         left_out |= _contradicting(cell) or _repeated(cell)
-    usable = [record for path, record in records.items() if path not in left_out]
+    used = {path: record for path, record in records.items() if path not in left_out}
+    usable = list(used.values())
     return Collection(
         records=usable,
         left_out=[LeftOut(path, reason) for path, reason in sorted(left_out.items())],
         failures=failures,
         plans=plans,
         missing=_missing(plans, [*usable, *failures]),
+        folders={record_key(record): Path(runs_dir, path).parent for path, record in used.items()},
     )
 
 
 def run_key(run: Record | Failure | PlannedRun) -> tuple[str, str, str, int]:
     """Which run it is: its task label, model, method label and seed."""
     return (run.task_label, run.model, run.label, run.seed)
+
+
+def record_key(record: Record) -> tuple:
+    """What no other record of a collection has: which run it is, and its data."""
+    return (*run_key(record), *data_identity(record))
 
 
 def _read_all(runs_dir: Path) -> tuple[dict[str, Any], dict[str, str]]:

@@ -62,13 +62,16 @@ class Record:
         cost: "train_seconds" (wall clock inside training, over all interruptions), "seconds_per_step",
             "forward_passes" and "backward_passes" (micro-batches per process), "steps", "peak_memory_bytes" (since the
             training began or was continued: the GPU's tensors, without one the whole process; where the system cannot
-            start that anew, as on macOS, since the process began).
+            start that anew, as on macOS, since the process began). A translation also has "padding_share" (of its
+            batches, in [0, 1)) and "tokens_per_second" (sources and targets without padding, each batch once).
         arguments: The flags that change the training or its evaluation.
         environment: "device", "threads" (of the CPU, per process), "packages" and "commit".
         collapsed: Whether the model gives one answer for all examples of the (first) validation split, or none that is
             a number; None where it was not evaluated.
         majority: What the most frequent label scores as the answer to all examples, by the names of `metrics`;
             empty for a regression and where nothing was evaluated.
+        signatures: How metrics were computed, as sacreBLEU says it, by the names of `metrics`: those of the validation
+            part are made in the same way.
         history: What was logged along the training, as columns of equal length: "step" and those of "loss" and
             "sharpness/gap" that there are, None where a step has no value. The file keeps at most 1,000 of the steps,
             evenly spaced, the last one among them.
@@ -92,6 +95,7 @@ class Record:
     environment: dict[str, Any]
     collapsed: bool | None = None
     majority: dict[str, float] = field(default_factory=dict)
+    signatures: dict[str, str] = field(default_factory=dict)
     history: dict[str, list[float | None]] = field(default_factory=dict)
     status: str = "finished"
     schema: int = SCHEMA
@@ -265,6 +269,7 @@ _RULES = {
         'an object of "device", "packages" (name to version), "commit" (or null) and "threads"', _is_environment
     ),
     "majority": Rule("metric name to number", lambda majority: is_dict_of(majority, is_number)),
+    "signatures": Rule("metric name to text", lambda signatures: is_dict_of(signatures, NAME.holds)),
     "history": Rule('columns of numbers or nulls, of equal length, one of them "step" without nulls', _is_history),
     "status": Rule('"finished"', lambda status: status == "finished"),
 }

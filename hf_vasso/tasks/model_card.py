@@ -1,7 +1,8 @@
 """The model card of a run on a task: `README.md` in its output folder, and on the hub."""
 
 import math
-from dataclasses import MISSING, Field, fields
+from collections.abc import Callable, Mapping
+from dataclasses import MISSING, Field, dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -11,12 +12,9 @@ from hf_vasso.methods import Method
 from hf_vasso.results.record import Record, describe_method
 from hf_vasso.results.tables import markdown_table
 from hf_vasso.spelling import escape_markdown
-from hf_vasso.tasks.glue import TASKS
-from hf_vasso.tasks.glue_arguments import GlueArguments
-from hf_vasso.training.arguments import VassoTrainingArguments
 from hf_vasso.training.model_card import method_section, method_tags
 
-__all__ = ["model_card"]
+__all__ = ["CardTask", "model_card"]
 
 _TEMPLATE = """\
 ---
@@ -31,7 +29,9 @@ _TEMPLATE = """\
 
 With seed {{ record.seed }}, on {{ record.eval_examples }} examples of {{ scores[0].split }}. One seed does not tell \
 methods apart.
-{% else %}Not evaluated.
+{% for name, signature in record.signatures.items() %}
+{{ safe(name) }}: `{{ signature }}`
+{% endfor %}{% else %}Not evaluated.
 {% endif %}
 ## Use
 
@@ -53,36 +53,13 @@ commit {{ safe(environment.commit or "unknown") }}
 {{ markdown_table(flags) }}
 """
 
-_USES = {
-    "transformers": """\
-```python
-from transformers import pipeline
-
-classify = pipeline("text-classification", model="FOLDER")
-```
-""",
-    "peft": """\
-```python
-from peft import AutoPeftModelForSequenceClassification
-from transformers import AutoTokenizer
-
-model = AutoPeftModelForSequenceClassification.from_pretrained("FOLDER", num_labels={num_labels})
-tokenizer = AutoTokenizer.from_pretrained("FOLDER")
-```
-""",
-    "hf_vasso": """\
-```shell
-hf-vasso glue --task_name {task} --model_name_or_path FOLDER --do_predict --output_dir predictions
-```
-""",
-}
-
 # Shown whatever they are; all others where they differ from their defaults.
 _SHOWN_FLAGS = {
     "gradient_accumulation_steps",
     "learning_rate",
     "lr_scheduler_type",
     "max_seq_length",
+    "max_tokens",
     "num_processes",
     "num_train_epochs",
     "optim",
@@ -93,66 +70,89 @@ _SHOWN_FLAGS = {
 _FILLED_IN_FLAGS = {"accelerator_config", "fsdp_config"}  # by Transformers, where nothing is given
 
 
-def model_card(record: Record, method: Method) -> ModelCard:
+@dataclass(frozen=True)
+class CardTask:
+    """
+    What a card says about a task, beside the record of a run.
+
+    Args:
+        task_type: The hub's name of the kind of task.
+        dataset: The data set's id on the hub, None where there is none.
+        dataset_config: Its configuration.
+        languages: Their codes.
+        metrics: Names as in result files.
+        library: What loads the model.
+        pipeline_tag: The kind of task under which the hub offers the model, None for none.
+        use: How to load it, in Markdown, with FOLDER in place of the folder.
+        split_and_metric: From a metric of the record to its split, and to its name without that.
+        flags: The groups of flags, whose defaults the card leaves out.
+    """
+
+    task_type: str
+    dataset: str | None
+    dataset_config: str
+    languages: list[str]
+    metrics: list[str]
+    library: str
+    pipeline_tag: str | None
+    use: str
+    split_and_metric: Callable[[str], tuple[str, str]]
+    flags: tuple[type, ...]
+
+
+def model_card(record: Record, method: Method, task: CardTask) -> ModelCard:
     """
     Describe the model of a run: its scores, its method with the paper, and how it was trained.
 
     Args:
         record: The run.
         method: Its method.
+        task: Its task.
 
     Returns:
         The card. Its scores stand in `model-index` too, except those that are not finite.
     """
     described = describe_method(record.label, record.method["numbers"], str(record.arguments.get("optim")))
     return ModelCard.from_template(
-        _card_data(record, method),
+        _card_data(record, method, task),
         template_str=_TEMPLATE,
         safe=escape_markdown,
         title=f"{record.model} on {record.task_label}, {described}",
         markdown_table=markdown_table,
-        scores=_score_rows(record),
+        scores=_score_rows(record, task),
         record=record,
         cost=record.cost,
         environment=record.environment,
-        use=_USES[_library(record)].format(task=record.task, num_labels=TASKS[record.task].num_labels),
+        use=task.use,
         method_section=method_section(method),
-        flags=_flag_rows(record.arguments),
+        flags=_flag_rows(record.arguments, {entry.name: entry for kind in task.flags for entry in fields(kind)}),
     )
 
 
-def _card_data(record: Record, method: Method) -> ModelCardData:
-    task = TASKS[record.task]
+def _card_data(record: Record, method: Method, task: CardTask) -> ModelCardData:
     is_from_hub = record.arguments.get("model_name_or_path") is not None and "/" in record.model
     return ModelCardData(
         base_model=record.model if is_from_hub else None,  # of a folder the record keeps the last part of its path
-        datasets=[task.hub_id] if task.hub_id else None,
-        eval_results=_eval_results(record) or None,
-        language="en",
-        library_name=_library(record),
-        metrics=list(task.metrics),
+        datasets=[task.dataset] if task.dataset else None,
+        eval_results=_eval_results(record, task) or None,
+        language=task.languages if len(task.languages) > 1 else task.languages[0],
+        library_name=task.library,
+        metrics=task.metrics,
         model_name="-".join([Path(record.model).name, record.task_label, record.label]),
-        pipeline_tag=None if _library(record) == "hf_vasso" else "text-classification",
+        pipeline_tag=task.pipeline_tag,
         tags=[*method_tags(method), "generated_from_trainer"],
     )
 
 
-def _library(record: Record) -> str:
-    """What loads the model."""
-    if record.arguments.get("probe_hidden_size") is not None:
-        return "hf_vasso"  # no pipeline makes the features of a probe
-    return "peft" if record.arguments.get("use_peft") else "transformers"
-
-
-def _eval_results(record: Record) -> list[EvalResult]:
+def _eval_results(record: Record, task: CardTask) -> list[EvalResult]:
     results = []
     for name, value in record.metrics.items():
-        split, metric = _split_and_metric(record, name)
+        split, metric = task.split_and_metric(name)
         result = EvalResult(
-            task_type="text-classification",
-            dataset_type=TASKS[record.task].hub_id or record.task,
+            task_type=task.task_type,
+            dataset_type=task.dataset or record.task,
             dataset_name=record.task_label,
-            dataset_config=record.task,
+            dataset_config=task.dataset_config,
             dataset_split=split,
             metric_type=metric,
             metric_value=value,
@@ -161,28 +161,15 @@ def _eval_results(record: Record) -> list[EvalResult]:
     return results
 
 
-def _split_and_metric(record: Record, name: str) -> tuple[str, str]:
-    """The split of a metric, and its name without that split's suffix."""
-    if record.arguments.get("holdout_samples"):
-        return "train", name
-    first, *others = TASKS[record.task].validation_splits
-    for split in others:
-        suffix = split.removeprefix("validation")
-        if name.endswith(suffix):
-            return split, name.removesuffix(suffix)
-    return first, name
-
-
-def _score_rows(record: Record) -> list[dict[str, str]]:
+def _score_rows(record: Record, task: CardTask) -> list[dict[str, str]]:
     rows = []
     for name, value in record.metrics.items():
-        split, metric = _split_and_metric(record, name)
+        split, metric = task.split_and_metric(name)
         rows.append({"split": split, "metric": metric, "value": f"{value:.4f}", "better": record.directions[name]})
     return rows
 
 
-def _flag_rows(arguments: dict[str, Any]) -> list[dict[str, str]]:
-    entries = {entry.name: entry for kind in (GlueArguments, VassoTrainingArguments) for entry in fields(kind)}
+def _flag_rows(arguments: dict[str, Any], entries: Mapping[str, Field]) -> list[dict[str, str]]:
     shown = [
         name
         for name, value in arguments.items()

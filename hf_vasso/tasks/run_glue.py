@@ -22,10 +22,10 @@ from hf_vasso.tasks.errors import user_errors
 from hf_vasso.tasks.examples import select_examples, splits_to_load, validation_splits
 from hf_vasso.tasks.glue import Task, get_task
 from hf_vasso.tasks.glue_arguments import GlueArguments, parse_glue_arguments
+from hf_vasso.tasks.glue_card import glue_card
 from hf_vasso.tasks.labels import label_order, ordered_metrics, ordered_predictions, task_labels
 from hf_vasso.tasks.metrics import majority_scores, metric_direction, recorded_metrics
 from hf_vasso.tasks.model import hub_options, load_model, load_tokenizer
-from hf_vasso.tasks.model_card import model_card
 from hf_vasso.tasks.plan import PlannedTraining, plan_training
 from hf_vasso.tasks.probe import ProbeConfig, pooled_features
 from hf_vasso.tasks.task_run import TaskRun
@@ -176,7 +176,7 @@ class GlueRun(TaskRun[GlueArguments]):
         return metric_direction(self.task, metric)
 
     def card(self, record: Record) -> str:
-        return str(model_card(record, self.trainer.method))
+        return str(glue_card(record, self.trainer.method))
 
     def joint_fingerprint(self, fingerprints: dict[str, str]) -> str:
         return joint_fingerprint(self.task, fingerprints)

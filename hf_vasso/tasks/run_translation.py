@@ -14,14 +14,17 @@ from transformers import AutoModelForSeq2SeqLM, DataCollatorForSeq2Seq, FSMTToke
 
 from hf_vasso.results.files import write_text
 from hf_vasso.results.record import Record
+from hf_vasso.results.translations import REFERENCES_FILE, TRANSLATIONS_FILE
 from hf_vasso.tasks.bleu import TranslationScores, score_translations
 from hf_vasso.tasks.checkpoint_average import average_checkpoints, last_checkpoints
+from hf_vasso.tasks.cost import TrainingClock
 from hf_vasso.tasks.errors import user_errors
 from hf_vasso.tasks.plan import PlannedTraining, TrainingSize, size_of_epochs, with_passes
 from hf_vasso.tasks.subwords import decoded_words
 from hf_vasso.tasks.task_run import TaskRun
 from hf_vasso.tasks.token_batches import TokenBatches
 from hf_vasso.tasks.translation_arguments import TranslationArguments, parse_translation_arguments
+from hf_vasso.tasks.translation_card import translation_card
 from hf_vasso.tasks.translation_data import load_corpus, pretrained_tokenizer
 from hf_vasso.tasks.translation_model import ARCHITECTURES, new_model
 from hf_vasso.tasks.translation_trainer import TranslationTrainer, pair_lengths
@@ -30,7 +33,7 @@ from hf_vasso.training.arguments import VassoSeq2SeqTrainingArguments
 __all__ = ["TranslationRun", "main", "run_translation"]
 
 _POSITIONS_TIMES = 4  # a test sentence may be longer than all that is trained on, and so may its translation
-_FILES = {"test": "generated_predictions.txt", "references": "references.txt"}
+_FILES = {"test": TRANSLATIONS_FILE, "references": REFERENCES_FILE}
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -79,6 +82,9 @@ class TranslationRun(TaskRun[TranslationArguments]):
         translation: Corpus and model.
         training: Method and training.
     """
+
+    signatures: Mapping[str, str] = {}
+    """How metrics were computed, once some were."""
 
     @property
     def task_name(self) -> str:
@@ -129,6 +135,12 @@ class TranslationRun(TaskRun[TranslationArguments]):
             num_beams=arguments.num_beams,
             score=lambda pairs, ids: self._scores(pairs, ids).metrics,
         )
+        if trains:
+            batches = self.trainer.train_batches
+            self._say(
+                f"{len(batches)} batches of at most {arguments.max_tokens} tokens an epoch, "
+                f"{batches.padding_share:.1%} of them padding"
+            )
 
     def finish_training(self) -> None:
         if self.arguments.average_checkpoints is not None:
@@ -139,14 +151,22 @@ class TranslationRun(TaskRun[TranslationArguments]):
             if folders:
                 average_checkpoints(self.trainer.accelerator.unwrap_model(self.trainer.model), folders)
 
+    def cost(self, clock: TrainingClock) -> dict[str, float]:
+        cost, batches = super().cost(clock), self.trainer.train_batches
+        tokens = batches.tokens * self.trainer.state.epoch
+        return {
+            **cost,
+            "padding_share": batches.padding_share,
+            "tokens_per_second": tokens / clock.seconds if clock.seconds else 0.0,
+        }
+
     def evaluate(self) -> dict[str, Any]:
         scores = self.trainer.evaluate(metric_key_prefix="validation")
         self.trainer.save_metrics("eval", scores)
         return {
             "metrics": {name: value for name, value in scores.items() if name.startswith("validation_")},
             "eval_examples": len(self.splits["validation"]),
-            "collapsed": None,
-            "majority": {},
+            "signatures": self.signatures,
         }
 
     def predict(self) -> dict[str, Any]:
@@ -160,7 +180,12 @@ class TranslationRun(TaskRun[TranslationArguments]):
                 )
             for name, signature in scores.signatures.items():
                 self._say(f"{name}: {scores.metrics[name]:.2f} ({signature})")
-        return {"metrics": scores.metrics, "eval_examples": len(pairs), "data": self._data()}
+        return {
+            "metrics": scores.metrics,
+            "signatures": scores.signatures,
+            "eval_examples": len(pairs),
+            "data": self._data(),
+        }
 
     def has_evaluated(self, record: Record) -> bool:
         return any(name.startswith("validation_") for name in record.metrics)
@@ -168,8 +193,8 @@ class TranslationRun(TaskRun[TranslationArguments]):
     def direction(self, metric: str) -> str:
         return "lower" if metric.endswith(("loss", "perplexity")) else "higher"
 
-    def card(self, record: Record) -> None:
-        return None
+    def card(self, record: Record) -> str:
+        return str(translation_card(record, self.trainer.method, self.arguments.corpus))
 
     def joint_fingerprint(self, fingerprints: dict[str, str]) -> str:
         """A run is judged on the test part, where it has come so far."""
@@ -185,6 +210,7 @@ class TranslationRun(TaskRun[TranslationArguments]):
         """The scores of translations, the one that papers report first."""
         texts = self._texts(ids), pairs["text"][:]
         scores = score_translations(texts, self._words(pairs, ids, texts))
+        self.signatures = scores.signatures
         headline = self.arguments.corpus.headline
         return replace(scores, metrics={headline: scores.metrics[headline], **scores.metrics})
 

@@ -28,7 +28,13 @@ _LIMITS = {"do_eval": "max_eval_samples", "do_predict": "max_predict_samples"}
 
 # What `RunFolder.training` and the record's entries about an evaluation are where there was none.
 _NOT_TRAINED: dict[str, Any] = {"entries": {"train_examples": 0, "cost": NO_COST}, "fingerprints": {}}
-_NOT_EVALUATED: dict[str, Any] = {"metrics": {}, "eval_examples": 0, "collapsed": None, "majority": {}}
+_NOT_EVALUATED: dict[str, Any] = {
+    "metrics": {},
+    "eval_examples": 0,
+    "collapsed": None,
+    "majority": {},
+    "signatures": {},
+}
 
 
 class TaskRun(ABC, Generic[Arguments]):
@@ -92,7 +98,7 @@ class TaskRun(ABC, Generic[Arguments]):
 
     @abstractmethod
     def evaluate(self) -> dict[str, Any]:
-        """The record's entries about the evaluation: "metrics", "eval_examples", "collapsed" and "majority"."""
+        """The record's entries about the evaluation, "metrics" and "eval_examples" among them."""
 
     @abstractmethod
     def predict(self) -> dict[str, Any]:
@@ -103,12 +109,16 @@ class TaskRun(ABC, Generic[Arguments]):
         """Whether "higher" or "lower" values of a metric are better."""
 
     @abstractmethod
-    def card(self, record: Record) -> str | None:
-        """The text of the model card; None leaves it to the Trainer."""
+    def card(self, record: Record) -> str:
+        """The text of the model card."""
 
     @abstractmethod
     def joint_fingerprint(self, fingerprints: dict[str, str]) -> str:
         """That of the data on which a run was trained and judged, from those of its splits."""
+
+    def cost(self, clock: TrainingClock) -> dict[str, float]:
+        """What the training has cost, of which the clock has counted the seconds."""
+        return training_cost(self.trainer, clock)
 
     def finish_training(self) -> None:
         """Change the trained model before it is saved, where that is asked for."""
@@ -252,7 +262,7 @@ class TaskRun(ABC, Generic[Arguments]):
         if self.training.process_index == 0:
             entries = {
                 "train_examples": len(self.splits["train"]),
-                "cost": training_cost(self.trainer, clock),
+                "cost": self.cost(clock),
                 "history": _history(self.trainer.state.log_history),
                 "environment": self._environment(),
             }

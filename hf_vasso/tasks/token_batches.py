@@ -65,11 +65,16 @@ class TokenBatches(Sampler[list[int]]):
             yield batches[number].tolist()
 
     @property
+    def tokens(self) -> int:
+        """Those of an epoch on both sides, without padding, on all processes."""
+        return int(self._lengths.sum())
+
+    @property
     def padding_share(self) -> float:
         """The part of all tokens, on both sides, that are padding."""
         batches = self._split(self._lengths[_by_length(self._lengths)])
         padded = sum(batch.max(axis=0).sum() * len(batch) for batch in batches)
-        return float(1.0 - self._lengths.sum() / padded)
+        return float(1.0 - self.tokens / padded)
 
     def _split(self, ordered: np.ndarray) -> list[np.ndarray]:
         return np.split(ordered, np.cumsum(self._sizes)[:-1])

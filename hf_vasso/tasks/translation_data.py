@@ -56,14 +56,14 @@ def load_corpus(arguments: TranslationArguments, names: Sequence[str], say: Say)
     """
     corpus = arguments.corpus
     loaded = load_pairs(corpus, arguments.data_dir, names)
-    pairs = {name: _usable(name, loaded.splits[name], arguments, say) for name in names}
+    # Limited before the words are found, which takes minutes for a whole corpus.
+    pairs = _limited({name: _usable(name, loaded.splits[name], arguments, say) for name in names}, arguments)
     words = {name: as_words(of_split, corpus) for name, of_split in pairs.items()}
     if "train" in names:
         left_out = left_out_by_recipe(words["train"], corpus)
         if left_out:
             say(f"{describe_faults('train', left_out, len(words['train']))}; the recipe leaves them out")
         pairs["train"], words["train"] = without(pairs["train"], left_out), without(words["train"], left_out)
-    pairs, words = _limited(pairs, arguments), _limited(words, arguments)
     tokenizer = _tokenizer(arguments, words)
     texts = {name: as_texts(of_split, corpus) for name, of_split in pairs.items()}
     # The key of the cache of `datasets`, made now: a tokenizer has another hash after its first call.
@@ -115,8 +115,7 @@ def _limited(pairs: Mapping[str, datasets.Dataset], arguments: TranslationArgume
         "test": arguments.max_predict_samples,
     }
     return {
-        name: of_split.select(range(min(limits[name] or len(of_split), len(of_split))))
-        for name, of_split in limited.items()
+        name: of_split.take(min(limits[name] or len(of_split), len(of_split))) for name, of_split in limited.items()
     }
 
 

@@ -1,6 +1,7 @@
 """The trainer of translations: batches by tokens, the loss of a whole validation part, and beam search by length."""
 
 from collections.abc import Callable, Iterable
+from functools import cached_property
 from typing import Any
 
 import datasets
@@ -48,14 +49,18 @@ class TranslationTrainer(CardMixin, VassoSeq2SeqTrainer):
         self.num_beams = num_beams
         self.score = score
 
-    def get_train_dataloader(self) -> DataLoader:
-        """Batches in an order drawn by seed and epoch, as many on every process."""
+    @cached_property
+    def train_batches(self) -> TokenBatches:
+        """Those of this process, in an order drawn by seed and epoch, as many on every one."""
         data: Any = self.train_dataset
         seed = self.args.seed if self.args.data_seed is None else self.args.data_seed
-        batches = TokenBatches(
-            pair_lengths(data), self.max_tokens, seed, self.accelerator.num_processes, self.accelerator.process_index
-        )
-        return self._loader(data, batches)
+        processes = self.accelerator.num_processes, self.accelerator.process_index
+        return TokenBatches(pair_lengths(data), self.max_tokens, seed, *processes)
+
+    def get_train_dataloader(self) -> DataLoader:
+        """Batches of about equally many tokens."""
+        data: Any = self.train_dataset
+        return self._loader(data, self.train_batches)
 
     def evaluate(  # pyright: ignore[reportIncompatibleMethodOverride]
         self, eval_dataset: Any = None, ignore_keys: Any = None, metric_key_prefix: str = "eval", **kwargs: Any

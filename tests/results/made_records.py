@@ -35,7 +35,7 @@ def make_record(label: str = "none", seed: int = 0, accuracy: float = 0.5, **cha
         "environment": {"device": "cpu", "threads": 1, "packages": {"torch": "2.13.0"}, "commit": "0" * 40},
         "collapsed": False,
     } | changes
-    lower = ("loss", "expected_calibration_error")
+    lower = ("loss", "expected_calibration_error", "validation_loss", "validation_perplexity")
     directions = {name: "lower" if name.startswith(lower) else "higher" for name in entries["metrics"]}
     return Record(label=label, seed=seed, **{"directions": directions, **entries})
 

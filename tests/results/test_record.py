@@ -36,7 +36,7 @@ RECORD = Record(
 )
 KEYS = (
     "schema task task_label model label method seed metrics directions eval_examples train_examples data cost "
-    "arguments environment collapsed majority history status"
+    "arguments environment collapsed majority signatures history status"
 )
 
 

@@ -61,8 +61,8 @@ def test_the_most_frequent_label_stands_below_the_methods():
 def test_scores_where_some_are_missing():
     groups = [make_runs("none", [0.5]), [make_record("sam", task_label="rte", metrics={"bleu": 30.0})]]
     assert score_rows(compare(collection_of(*groups))) == [
-        {"method": "sam", "rte BLEU ↑": "30.0", "sst2 accuracy ↑ (%)": "", "n": "1"},
-        {"method": "AdamW", "rte BLEU ↑": "", "sst2 accuracy ↑ (%)": "50.0", "n": "1"},
+        {"method": "sam", "rte sacreBLEU ↑": "30.00", "sst2 accuracy ↑ (%)": "", "n": "1"},
+        {"method": "AdamW", "rte sacreBLEU ↑": "", "sst2 accuracy ↑ (%)": "50.0", "n": "1"},
     ]
 
 
@@ -192,7 +192,7 @@ def test_words_and_units_of_metrics():
     assert [metric_name(name) for name in ("matthews_correlation", "spearmanr", "bleu", "made_up")] == [
         "Matthews correlation",
         "Spearman",
-        "BLEU",
+        "sacreBLEU",
         "made up",
     ]
     assert [is_percent(name) for name in ("accuracy_mismatched", "score", "loss", "bleu")] == [

@@ -1,6 +1,8 @@
 """A suite over a corpus: two methods on two seeds, numbers chosen on held-out pairs, and its plan."""
 
 import json
+import re
+import textwrap
 from pathlib import Path
 
 import pytest
@@ -8,6 +10,7 @@ import yaml
 
 from hf_vasso.cli import main
 from hf_vasso.results.record import read_record
+from hf_vasso.results.statistics import seeds_needed
 from hf_vasso.suite.planning import Cell, grid_runs, trial_run
 from hf_vasso.suite.suite_file import read_suite_file
 
@@ -54,8 +57,13 @@ def test_a_suite_with_numbers_chosen_on_held_out_pairs(write_suite, tmp_path, ca
     for trial in trials:
         assert (trial["metric"], trial["direction"]) == ("validation_bleu", "higher")
         assert trial["loss"] > 0 and trial["arguments"]["holdout_samples"] == 8
-    capsys.readouterr()
 
+    assert main(["report", str(runs), "--out", str(tmp_path / "report")]) == 0
+    rows = (tmp_path / "report" / "tables" / "sentences.csv").read_text().splitlines()
+    assert len(rows) == 1 + 2 and rows[1].startswith("numbers,sacreBLEU,sam minus AdamW,0,6,")
+    assert records["numbers/tiny/sam/seed-0"].signatures["bleu"] in (tmp_path / "report" / "report.html").read_text()
+
+    capsys.readouterr()
     assert main(["suite", str(path)]) == 0  # nothing is made again
     assert capsys.readouterr().out.startswith("numerals: 8 of 8 trials and runs were finished before\n")
     (runs / "numbers" / "tiny" / "sam" / "seed-1" / "references.txt").unlink()
@@ -71,6 +79,17 @@ def test_the_plan(write_suite):
     assert all(run.task.training.do_predict for run in runs)
     trial = trial_run(suite, Cell("numbers", "sam"), 1000, {"rho": 0.2})
     assert not trial.task.training.do_predict and 0 < trial.steps < steps
+
+
+def test_the_suite_of_the_docs(tmp_path, monkeypatch):
+    page = (Path(__file__).parents[2] / "docs" / "translation.md").read_text()
+    monkeypatch.setenv("HF_VASSO_DATA", str(tmp_path))
+    path = tmp_path / "suite.yaml"
+    path.write_text(textwrap.dedent(re.findall(r"(?:^    .*\n)+", page, re.MULTILINE)[-1]))
+    suite = read_suite_file(path)
+    runs = grid_runs(suite, {})
+    assert len(runs) == 4 * 7 and {run.passes for run in runs} == {10000, 20000}  # known without the data
+    assert seeds_needed(len(suite.contrasts)) <= len(suite.seeds)
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ from transformers import Trainer
 from hf_vasso import get_method
 from hf_vasso.cli import main
 from hf_vasso.results.record import Record, read_record
-from hf_vasso.tasks.model_card import model_card
+from hf_vasso.tasks.glue_card import glue_card
 
 RECORD = Record(
     task="mnli",
@@ -186,7 +186,7 @@ def hub(monkeypatch) -> list[str]:
 
 
 def test_the_whole_card():
-    assert str(model_card(RECORD, SAM)) == CARD
+    assert str(glue_card(RECORD, SAM)) == CARD
 
 
 def test_the_card_of_a_run_has_its_scores_and_no_path(flags, tmp_path, tiny_bert, data_dir):
@@ -228,7 +228,7 @@ def test_a_push_comes_last_and_carries_the_card(flags, tmp_path, hub):
 
 
 def test_what_is_not_finite_is_no_result():
-    card = ModelCard(str(model_card(replace(RECORD, metrics={**RECORD.metrics, "loss": math.nan}), SAM)))
+    card = ModelCard(str(glue_card(replace(RECORD, metrics={**RECORD.metrics, "loss": math.nan}), SAM)))
     assert index_of(card) == {
         ("validation_matched", "accuracy"): 0.75,
         ("validation_mismatched", "accuracy"): 0.625,
@@ -239,20 +239,20 @@ def test_what_is_not_finite_is_no_result():
 
 def test_held_out_training_examples_are_not_called_the_validation_split():
     record = replace(RECORD, metrics={"accuracy": 0.5}, arguments={**RECORD.arguments, "holdout_samples": 100})
-    assert index_of(model_card(record, SAM)) == {("train", "accuracy"): 0.5}
+    assert index_of(glue_card(record, SAM)) == {("train", "accuracy"): 0.5}
 
 
 def test_adapters_are_loaded_by_peft():
     record = replace(RECORD, arguments={**RECORD.arguments, "use_peft": True})
-    assert model_card(record, SAM).data.library_name == "peft"
+    assert glue_card(record, SAM).data.library_name == "peft"
 
 
 def test_names_are_data():
     name = "x: 1\n---\n# <script>alert(1)</script> {{ card_data }} | [a](b) 'q' \"r\""
     record = replace(RECORD, task_label=name, label=name, model=name, data={"source": name, "fingerprint": name})
-    card = ModelCard(str(model_card(record, SAM)))
+    card = ModelCard(str(glue_card(record, SAM)))
     assert {result.dataset_name for result in card.data.eval_results} == {name}
-    assert card.data.tags == model_card(RECORD, SAM).data.tags
+    assert card.data.tags == glue_card(RECORD, SAM).data.tags
     assert card.text.count("\n# ") == 1
     assert "<script>" not in card.text
     assert "{{ card\\_data }}" in card.text
@@ -260,13 +260,13 @@ def test_names_are_data():
 
 
 def test_no_pipeline_is_promised_for_a_probe():
-    data = model_card(replace(RECORD, arguments={**RECORD.arguments, "probe_hidden_size": 4}), get_method("sam")).data
+    data = glue_card(replace(RECORD, arguments={**RECORD.arguments, "probe_hidden_size": 4}), get_method("sam")).data
     assert (data.library_name, data.pipeline_tag) == ("hf_vasso", None)
-    data = model_card(RECORD, get_method("sam")).data
+    data = glue_card(RECORD, get_method("sam")).data
     assert (data.library_name, data.pipeline_tag) == ("transformers", "text-classification")
 
 
 def test_the_size_of_adapters_is_told():
     arguments = {**RECORD.arguments, "use_peft": True, "lora_r": 16, "lora_alpha": 32}
-    assert "| lora_r " in model_card(replace(RECORD, arguments=arguments), get_method("sam")).text
-    assert "lora_r" not in model_card(replace(RECORD, arguments={**arguments, "use_peft": False}), SAM).text
+    assert "| lora_r " in glue_card(replace(RECORD, arguments=arguments), get_method("sam")).text
+    assert "lora_r" not in glue_card(replace(RECORD, arguments={**arguments, "use_peft": False}), SAM).text

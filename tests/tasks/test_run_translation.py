@@ -1,18 +1,24 @@
 """`hf-vasso translate` from end to end: what it writes, what it leaves out, and that it goes on where it was."""
 
 import json
+import re
+import shlex
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 import torch
+from huggingface_hub import ModelCard
 from safetensors.torch import load_file
 from transformers import AutoModelForSeq2SeqLM, AutoTokenizer
 
 from hf_vasso.cli import main
 from hf_vasso.results.record import read_record
+from hf_vasso.tasks import translation_data
 from hf_vasso.tasks.translation_arguments import parse_translation_arguments
+from hf_vasso.tasks.translation_data import load_corpus
+from hf_vasso.tasks.translation_text import as_words
 
 ROOT = Path(__file__).resolve().parents[2]
 TWO_PROCESSES = ROOT / "glue_scripts" / "accelerate_configs" / "cpu_ddp.yaml"
@@ -49,7 +55,18 @@ def test_a_run_from_scratch(flags, corpus, tmp_path, capsys):
         [sys.executable, "-m", "sacrebleu", *words], cwd=folder, capture_output=True, text=True, check=True
     ).stdout
     assert json.loads(printed)["score"] == pytest.approx(record.metrics["bleu"], abs=1e-9)
-    assert "nrefs:1|case:mixed|eff:no|tok:13a" in capsys.readouterr().out
+    printed = capsys.readouterr().out
+    assert "nrefs:1|case:mixed|eff:no|tok:13a" in printed
+    assert record.signatures["bleu"].startswith("nrefs:1|case:mixed|eff:no|tok:13a") and set(record.signatures) == set(
+        names
+    )
+    assert f" tokens an epoch, {record.cost['padding_share']:.1%} of them padding\n" in printed
+    card = ModelCard.load(folder / "README.md")
+    assert (card.data.language, card.data.pipeline_tag) == (["de", "en"], "translation")
+    results = {(result.dataset_split, result.metric_type): result.metric_value for result in card.data.eval_results}
+    assert results["test", "bleu"] == record.metrics["bleu"]
+    assert results["validation", "perplexity"] == record.metrics["validation_perplexity"]
+    assert f"bleu: `{record.signatures['bleu']}`" in card.text
 
     assert main(flags) == 0  # again
     assert "finished before" in capsys.readouterr().out
@@ -110,6 +127,36 @@ def test_averaged_checkpoints(flags, tmp_path, capsys):
     ):
         assert main([*words, *more]) == 2
         assert message in capsys.readouterr().err
+
+
+def test_the_tokens_of_a_training(flags, tmp_path):
+    assert main([*flags, "--do_train", "--num_train_epochs", "3"]) == 0
+    cost = json.loads((tmp_path / "run" / "run.json").read_text())["training"]["entries"]["cost"]
+    pairs = load_corpus(parse_translation_arguments([*flags[1:]])[0], ["train"], print).splits["train"]
+    tokens = sum(len(ids) for column in ("input_ids", "labels") for ids in pairs[column])
+    assert cost["tokens_per_second"] * cost["train_seconds"] == pytest.approx(3 * tokens)
+    assert 0 < cost["padding_share"] < 1
+
+
+def test_limits_hold_before_words_are_found(flags, monkeypatch):
+    counts = []
+    monkeypatch.setattr(
+        translation_data, "as_words", lambda pairs, corpus: counts.append(len(pairs)) or as_words(pairs, corpus)
+    )
+    limits = ["--max_train_samples", "10", "--holdout_samples", "8", "--max_eval_samples", "7"]
+    data = load_corpus(parse_translation_arguments([*flags[1:], *limits])[0], ["train"], print)
+    assert sorted(counts) == [7, 10]
+    assert {name: len(split) for name, split in data.splits.items()} == {"train": 10, "validation": 7}
+
+
+def test_the_example_of_the_docs(corpus, tmp_path, monkeypatch):
+    page = (ROOT / "docs" / "translation.md").read_text()
+    command = re.search(r"^    hf-vasso (translate --data_dir my-corpus .*)$", page, re.MULTILINE)
+    assert command is not None
+    corpus.rename(tmp_path / "my-corpus")
+    monkeypatch.chdir(tmp_path)
+    assert main([*shlex.split(command[1]), "--disable_tqdm", "true", "--report_to", "none"]) == 0
+    assert (tmp_path / "runs" / "my-corpus" / "tiny" / "vasso" / "seed-42" / "references.txt").exists()
 
 
 def test_dry_run(flags, tmp_path, capsys):

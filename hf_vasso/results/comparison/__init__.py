@@ -11,10 +11,11 @@ from hf_vasso.results.comparison.costs import Cost, make_costs
 from hf_vasso.results.comparison.metric_words import CORRECTED_TOGETHER
 from hf_vasso.results.comparison.notes import make_notes
 from hf_vasso.results.comparison.pairs import make_pairs, planned_comparisons
+from hf_vasso.results.comparison.sentence_tests import SentenceTest, make_sentence_tests
 from hf_vasso.results.comparison.task_runs import TaskRuns, group_by_task
 from hf_vasso.results.words import joined_names
 
-__all__ = ["Aggregate", "Cell", "Collapse", "Comparison", "Contrast", "Cost", "TaskScore", "compare"]
+__all__ = ["Aggregate", "Cell", "Collapse", "Comparison", "Contrast", "Cost", "SentenceTest", "TaskScore", "compare"]
 
 
 @dataclass(frozen=True)
@@ -32,6 +33,7 @@ class Comparison:
         collapses: Task by task.
         majorities: Model and task to what the most frequent label scores there, by metric; without those of which no
             record tells it.
+        sentence_tests: Task by task, contrast by contrast and seed by seed.
         notes: Full sentences that must be said beside the numbers.
     """
 
@@ -43,6 +45,7 @@ class Comparison:
     costs: list[Cost]
     collapses: list[Collapse]
     majorities: dict[tuple[str, str], dict[str, float]]
+    sentence_tests: list[SentenceTest]
     notes: list[str]
 
     @property
@@ -72,6 +75,7 @@ def compare(collection: Collection) -> Comparison:
     compared = make_contrasts(cells, pairs, planned)
     scores = make_task_scores(cells)
     aggregates = make_aggregates(scores, pairs)
+    sentence_tests, untested = make_sentence_tests(tasks, pairs, collection.folders)
     return Comparison(
         tasks=tasks,
         cells=cells,
@@ -81,8 +85,10 @@ def compare(collection: Collection) -> Comparison:
         costs=[cost for runs in tasks for cost in make_costs(runs)],
         collapses=[collapse for runs in tasks for collapse in make_collapses(runs)],
         majorities={(runs.model, runs.task): found for runs in tasks if (found := majority_of(runs))},
+        sentence_tests=sentence_tests,
         notes=[
             *make_notes(tasks, pairs, cells, compared, scores, aggregates),
+            *untested,
             *about_choices(tasks, collection.plans),
         ],
     )

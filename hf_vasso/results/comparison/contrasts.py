@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from hf_vasso.results.comparison.cells import Cell
-from hf_vasso.results.comparison.metric_words import CALIBRATION, CORRECTED_TOGETHER, HEADLINE, LOSS
+from hf_vasso.results.comparison.metric_words import CORRECTED_TOGETHER, HEADLINE, kind_of
 from hf_vasso.results.comparison.pairs import Pairs
 from hf_vasso.results.statistics import (
     LEVEL,
@@ -85,9 +85,7 @@ def make_contrasts(cells: Sequence[Cell], pairs: Pairs, planned: Mapping[str, in
 
 def corrected_with(row: Cell | Contrast) -> str | None:
     """Which of `CORRECTED_TOGETHER` a metric is; None if it is not tested."""
-    if row.headline:
-        return HEADLINE
-    return row.metric if row.metric in (LOSS, CALIBRATION) else None
+    return HEADLINE if row.headline else kind_of(row.metric)
 
 
 def _compared(cells: Sequence[Cell], pairs: Pairs) -> list[tuple[Cell, Cell]]:

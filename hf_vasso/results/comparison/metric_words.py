@@ -9,12 +9,14 @@ __all__ = [
     "HEADLINE",
     "LOSS",
     "SCORE",
+    "SECONDARY",
     "format_difference",
     "format_estimate",
     "format_value",
     "in_print_order",
     "is_percent",
     "is_score",
+    "kind_of",
     "metric_name",
     "shared_name",
 ]
@@ -24,6 +26,16 @@ HEADLINE = "headline"
 CORRECTED_TOGETHER = (HEADLINE, LOSS, CALIBRATION)
 """The kinds of metrics that are tested, each corrected apart from the others."""
 SCORE = "score"  # a task's score in an average over tasks
+_VALIDATION = "validation_"  # the prefix of what stands beside scores of a test part
+SECONDARY = (
+    LOSS,
+    CALIBRATION,
+    "bleu",
+    "bleu_tokenized",
+    "chrf",
+    *(_VALIDATION + name for name in ("bleu", LOSS, "perplexity")),
+)
+"""What is printed beside a task's scores."""
 
 # GLUE's, in the order in which it prints two of one task.
 _SCORES = {
@@ -33,8 +45,16 @@ _SCORES = {
     "pearson": "Pearson",
     "spearmanr": "Spearman",
 }
-_NAMES = {**_SCORES, SCORE: "score", LOSS: "loss", CALIBRATION: "calibration error", "bleu": "BLEU", "chrf": "chrF"}
-_ALREADY_PERCENT = {"bleu", "chrf"}
+_NAMES = {
+    **_SCORES,
+    SCORE: "score",
+    LOSS: "loss",
+    CALIBRATION: "calibration error",
+    "bleu": "sacreBLEU",
+    "bleu_tokenized": "tokenised lower-cased BLEU",
+    "chrf": "chrF",
+}
+_TWO_DECIMALS = {"bleu", "bleu_tokenized", "chrf", "perplexity"}
 _MISMATCHED = "_mismatched"
 
 
@@ -49,12 +69,18 @@ def metric_name(metric: str) -> str:
         Its name in words.
 
     Example:
-        >>> metric_name("f1"), metric_name("accuracy_mismatched"), metric_name("a_new_one")
-        ('F1', 'accuracy (mismatched)', 'a new one')
+        >>> metric_name("f1"), metric_name("accuracy_mismatched"), metric_name("validation_bleu")
+        ('F1', 'accuracy (mismatched)', 'validation sacreBLEU')
     """
     base = _base(metric)
     name = _NAMES.get(base, base.replace("_", " "))
+    name = f"validation {name}" if metric.startswith(_VALIDATION) else name
     return f"{name} (mismatched)" if metric.endswith(_MISMATCHED) else name
+
+
+def kind_of(metric: str) -> str | None:
+    """Which of `CORRECTED_TOGETHER` a metric is where it is not the headline; None if it is not tested."""
+    return base if (base := metric.removeprefix(_VALIDATION)) in (LOSS, CALIBRATION) else None
 
 
 def is_score(metric: str) -> bool:
@@ -101,11 +127,11 @@ def format_value(metric: str, value: float) -> str:
         value: As in records.
 
     Returns:
-        Percents with one decimal, and so a metric that has 100 as its best; any other with four.
+        Percents with one decimal, metrics of translations with two, any other with four.
 
     Example:
         >>> format_value("accuracy", 0.91234), format_value("bleu", 34.56), format_value("loss", 0.25)
-        ('91.2', '34.6', '0.2500')
+        ('91.2', '34.56', '0.2500')
     """
     factor, decimals = _print_as(metric)
     return f"{factor * value:.{decimals}f}"
@@ -156,11 +182,11 @@ def format_estimate(metric: str, mean: float, low: float, high: float, unit: str
 
 
 def _base(metric: str) -> str:
-    return metric.removesuffix(_MISMATCHED)
+    return metric.removeprefix(_VALIDATION).removesuffix(_MISMATCHED)
 
 
 def _print_as(metric: str) -> tuple[float, int]:
     """The factor and the decimals with which a metric is printed."""
     if is_percent(metric):
         return 100.0, 1
-    return 1.0, 1 if _base(metric) in _ALREADY_PERCENT else 4
+    return 1.0, 2 if _base(metric) in _TWO_DECIMALS else 4

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 
-from hf_vasso.results.comparison.metric_words import HEADLINE
+from hf_vasso.results.comparison.metric_words import HEADLINE, kind_of
 from hf_vasso.results.comparison.task_runs import TaskRuns
 from hf_vasso.results.method_labels import default_contrasts
 from hf_vasso.results.suite_plan import SuitePlan
@@ -44,7 +44,8 @@ def planned_comparisons(kind: str, tasks: Sequence[TaskRuns], pairs: Pairs, plan
         The pairs of all tasks that have the metric, finite or not, and of those that have no record at all: what is
         not known of them makes no other comparison easier.
     """
-    seen = sum(len(pairs[runs.model, runs.task]) for runs in tasks if kind == HEADLINE or kind in runs.metrics[1:])
+    with_kind = [runs for runs in tasks if kind == HEADLINE or kind in map(kind_of, runs.metrics[1:])]
+    seen = sum(len(pairs[runs.model, runs.task]) for runs in with_kind)
     without_records = {(run.model, run.task_label) for plan in plans for run in plan.runs} - {
         (runs.model, runs.task_label) for runs in tasks
     }

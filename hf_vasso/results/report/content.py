@@ -14,6 +14,7 @@ from hf_vasso.results.report.provenance import (
     papers,
     setting_rows,
     shared_flag_rows,
+    signature_rows,
     spell_seeds,
 )
 from hf_vasso.results.report.rows import (
@@ -23,6 +24,7 @@ from hf_vasso.results.report.rows import (
     score_rows,
     secondary_rows,
     seed_rows,
+    sentence_rows,
 )
 from hf_vasso.results.suite_plan import PlannedRun
 
@@ -96,6 +98,11 @@ _HOW_TO_READ = (
     "one false alarm is at most 5 %, separately for score, loss and calibration error. An interval is not corrected: "
     "it can leave zero out where p is above 0.05.",
     "“No difference shown” is not “no difference”: the interval holds the differences that fit these seeds.",
+)
+_HOW_TO_READ_SENTENCES = (
+    "The translations of one seed are compared by sacreBLEU's paired bootstrap over the sentences of the test part. A "
+    "small p says that these two models would differ on other sentences of the kind too. It is not corrected, and it "
+    "says nothing about models of other seeds, which is what a contrast is about."
 )
 _HOW_TO_READ_CURVES = (
     "Lines are means over seeds, bands reach from the lowest seed to the highest. The sharpness gap is how much the "
@@ -183,8 +190,10 @@ def _contrasts(comparison: Comparison, drawings: Sequence[Drawing]) -> Section:
     tables = _tables(
         Table("contrasts", "First minus second on equal seeds", contrast_rows(headline)),
         Table("averages", "Means over tasks", aggregate_rows(comparison)),
+        Table("sentences", "Each seed's translations, by a bootstrap over sentences", sentence_rows(comparison)),
     )
-    return Section("contrasts", "Contrasts", tables=tables, drawings=_of_kind(drawings, "differences"))
+    paragraphs = [_HOW_TO_READ_SENTENCES] if comparison.sentence_tests else []
+    return Section("contrasts", "Contrasts", paragraphs, tables=tables, drawings=_of_kind(drawings, "differences"))
 
 
 def _secondary(comparison: Comparison, drawings: Sequence[Drawing]) -> Section:
@@ -193,9 +202,7 @@ def _secondary(comparison: Comparison, drawings: Sequence[Drawing]) -> Section:
         Table("secondary", "Means over seeds, ± half the width of the 95 % interval", secondary_rows(comparison)),
         Table("secondary-contrasts", "First minus second on equal seeds", contrast_rows(others)),
     )
-    return Section(
-        "secondary", "Loss and calibration", tables=tables, drawings=_of_kind(drawings, "secondary-differences")
-    )
+    return Section("secondary", "Other metrics", tables=tables, drawings=_of_kind(drawings, "secondary-differences"))
 
 
 def _cost(comparison: Comparison, drawings: Sequence[Drawing]) -> Section:
@@ -213,6 +220,7 @@ def _provenance(collection: Collection, tasks: Sequence[TaskRuns]) -> Section:
     tables = _tables(
         Table("settings", "What runs were given that others were not", setting_rows(collection, tasks)),
         Table("data", "Data and seeds", data_rows(tasks)),
+        Table("signatures", "How scores of translations were computed", signature_rows(collection.records)),
         Table("environment", "Where the runs took place", environment_rows(collection.records)),
         Table("flags", "Flags that all runs share", shared_flag_rows(collection.records), folded=True),
     )

@@ -7,10 +7,19 @@ from typing import Any
 from hf_vasso.results.collection import Collection
 from hf_vasso.results.comparison.choices import Choice, choices_of
 from hf_vasso.results.comparison.environments import environment_facts
+from hf_vasso.results.comparison.metric_words import metric_name
 from hf_vasso.results.comparison.task_runs import TaskRuns
 from hf_vasso.results.record import Record
 
-__all__ = ["data_rows", "environment_rows", "papers", "setting_rows", "shared_flag_rows", "spell_seeds"]
+__all__ = [
+    "data_rows",
+    "environment_rows",
+    "papers",
+    "setting_rows",
+    "shared_flag_rows",
+    "signature_rows",
+    "spell_seeds",
+]
 
 Row = Mapping[str, object]
 
@@ -70,6 +79,23 @@ def environment_rows(records: Sequence[Record]) -> list[Row]:
         "what" (the device, the threads, the commit, or a package) and "value", all of them where runs differ.
     """
     return _spelled_rows("what", {name: " and ".join(counts) for name, counts in environment_facts(records).items()})
+
+
+def signature_rows(records: Sequence[Record]) -> list[Row]:
+    """
+    How metrics were computed: a row per metric that has a signature.
+
+    Args:
+        records: The runs.
+
+    Returns:
+        "metric" and "signature", all of them where runs differ.
+    """
+    found: dict[str, dict[str, None]] = {}
+    for record in records:
+        for metric, signature in record.signatures.items():
+            found.setdefault(metric_name(metric), {})[signature] = None
+    return [{"metric": name, "signature": " and ".join(signatures)} for name, signatures in found.items()]
 
 
 def shared_flag_rows(records: Sequence[Record]) -> list[Row]:

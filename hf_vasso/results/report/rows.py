@@ -3,19 +3,27 @@
 import math
 from collections.abc import Mapping, Sequence
 
-from hf_vasso.results.comparison import Aggregate, Cell, Collapse, Comparison, Contrast, Cost
+from hf_vasso.results.comparison import Aggregate, Cell, Collapse, Comparison, Contrast, Cost, SentenceTest
 from hf_vasso.results.comparison.metric_words import (
-    CALIBRATION,
-    LOSS,
+    SECONDARY,
     format_difference,
     format_value,
     is_percent,
     metric_name,
     shared_name,
 )
+from hf_vasso.results.comparison.sentence_tests import SENTENCE_METRIC
 from hf_vasso.results.words import joined_names, one_or_range
 
-__all__ = ["aggregate_rows", "contrast_rows", "cost_rows", "score_rows", "secondary_rows", "seed_rows"]
+__all__ = [
+    "aggregate_rows",
+    "contrast_rows",
+    "cost_rows",
+    "score_rows",
+    "secondary_rows",
+    "seed_rows",
+    "sentence_rows",
+]
 
 Row = dict[str, str]
 
@@ -87,11 +95,15 @@ def secondary_rows(comparison: Comparison) -> list[Row]:
         comparison: What is printed.
 
     Returns:
-        "task", "method", loss and calibration error as "mean ± half of the 95 % interval", empty where a task has
-        none; "collapsed", how many runs give one answer for everything, of those for which it is known; "n".
+        "task", "method", those of `SECONDARY` as "mean ± half of the 95 % interval", empty where a task has none;
+        "collapsed", how many runs give one answer for everything, of those for which it is known, without the column
+        where it is known for none; "n".
     """
-    cells = {(cell.model, cell.task, cell.method, cell.metric): cell for cell in comparison.cells}
-    metrics = [metric for metric in (LOSS, CALIBRATION) if metric in {cell.metric for cell in comparison.cells}]
+    others = [cell for cell in comparison.cells if not cell.headline]
+    cells = {(cell.model, cell.task, cell.method, cell.metric): cell for cell in others}
+    arrows = {cell.metric: _ARROWS[cell.direction] for cell in others}
+    metrics = [metric for metric in SECONDARY if metric in arrows]
+    any_known = any(collapse.count for collapse in comparison.collapses)
     rows = []
     for collapse in comparison.collapses:
         found = [cells.get((collapse.model, collapse.task, collapse.method, metric)) for metric in metrics]
@@ -100,10 +112,10 @@ def secondary_rows(comparison: Comparison) -> list[Row]:
                 **_place(comparison, collapse),
                 "method": collapse.name,
                 **{
-                    f"{_with_unit(metric)} ↓": _with_half_width(cell)
+                    f"{_with_unit(metric)} {arrows[metric]}": _with_half_width(cell)
                     for metric, cell in zip(metrics, found, strict=True)
                 },
-                "collapsed": f"{collapse.collapsed} of {collapse.count}" if collapse.count else "",
+                **({"collapsed": _collapsed(collapse)} if any_known else {}),
                 "n": _seeds([cell.count for cell in found if cell]),
             }
         )
@@ -134,6 +146,32 @@ def contrast_rows(comparison: Comparison) -> list[Row]:
             "verdict": contrast.verdict,
         }
         for contrast in comparison.contrasts
+    ]
+
+
+def sentence_rows(comparison: Comparison) -> list[Row]:
+    """
+    The translations of each seed, compared sentence by sentence.
+
+    Args:
+        comparison: What is printed.
+
+    Returns:
+        "task", "metric", "contrast", "seed", "sentences", "first" and "second" (their scores), "difference", "p".
+    """
+    return [
+        {
+            **_place(comparison, test),
+            "metric": metric_name(SENTENCE_METRIC),
+            "contrast": f"{test.first_name} minus {test.second_name}",
+            "seed": str(test.seed),
+            "sentences": str(test.sentences),
+            "first": format_value(SENTENCE_METRIC, test.first),
+            "second": format_value(SENTENCE_METRIC, test.second),
+            "difference": format_difference(SENTENCE_METRIC, test.first - test.second),
+            "p": _p_value(test.p_value),
+        }
+        for test in comparison.sentence_tests
     ]
 
 
@@ -211,7 +249,7 @@ def seed_rows(comparison: Comparison) -> list[Row]:
     ]
 
 
-def _place(comparison: Comparison, row: Cell | Contrast | Cost | Collapse) -> Row:
+def _place(comparison: Comparison, row: Cell | Contrast | Cost | Collapse | SentenceTest) -> Row:
     return {**_model(comparison, row.model), "task": row.task}
 
 
@@ -232,6 +270,10 @@ def _average_header(metric: str) -> str:
 
 def _with_unit(metric: str) -> str:
     return f"{metric_name(metric)} (%)" if is_percent(metric) else metric_name(metric)
+
+
+def _collapsed(collapse: Collapse) -> str:
+    return f"{collapse.collapsed} of {collapse.count}" if collapse.count else ""
 
 
 def _majority_words(majority: Mapping[str, float], metrics: Sequence[str]) -> str:

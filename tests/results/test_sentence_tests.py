@@ -1,0 +1,108 @@
+"""Translations compared sentence by sentence, against sacreBLEU's own command, and files that cannot be compared."""
+
+import json
+import random
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from made_records import make_record, write
+from sacrebleu.metrics.bleu import BLEU
+
+from hf_vasso.results.collection import collect
+from hf_vasso.results.comparison import compare
+from hf_vasso.results.report import write_report
+from hf_vasso.results.report.rows import sentence_rows
+from hf_vasso.results.translations import REFERENCES_FILE, TRANSLATIONS_FILE
+
+SENTENCES = 40
+SHARES = {"none": 0.5, "sam": 0.9}  # of the words that are right
+
+
+def write_run(runs_dir: Path, label: str, seed: int) -> Path:
+    """A run with translations in which some words are wrong; returns its folder."""
+    generator = random.Random(f"{label} {seed}")
+    references = [[random.Random(n + 100 * k).choice("abcdefgh") for k in range(9)] for n in range(SENTENCES)]
+    texts = [[w if generator.random() < SHARES[label] else "x" for w in words] for words in references]
+    lines = {
+        TRANSLATIONS_FILE: [" ".join(words) for words in texts],
+        REFERENCES_FILE: [" ".join(words) for words in references],
+    }
+    bleu = BLEU().corpus_score(lines[TRANSLATIONS_FILE], [lines[REFERENCES_FILE]]).score
+    metrics = {"bleu": bleu, "chrf": 50.0, "validation_loss": 2.0, "validation_perplexity": 7.389}
+    signatures = {"bleu": "nrefs:1|tok:13a", "chrf": "nc:6"}
+    facts = {"task": "numbers", "task_label": "numbers", "collapsed": None, "signatures": signatures}
+    record = make_record(label, seed, metrics=metrics, **facts)
+    folder = write(record, runs_dir, f"{label}/seed-{seed}").parent
+    for name, of_file in lines.items():
+        (folder / name).write_text("".join(f"{line}\n" for line in of_file))
+    return folder
+
+
+@pytest.fixture
+def runs_dir(tmp_path):
+    """Two methods with two seeds."""
+    for label in SHARES:
+        for seed in (0, 1):
+            write_run(tmp_path / "runs", label, seed)
+    return tmp_path / "runs"
+
+
+def test_scores_and_p_are_those_of_the_command(runs_dir):
+    tests = compare(collect(runs_dir)).sentence_tests
+    assert [(test.first_name, test.second_name, test.seed, test.sentences) for test in tests] == [
+        ("sam", "AdamW", seed, SENTENCES) for seed in (0, 1)
+    ]
+    for test in tests:
+        texts = [str(runs_dir / label / f"seed-{test.seed}" / TRANSLATIONS_FILE) for label in ("none", "sam")]
+        words = [str(runs_dir / "none" / "seed-0" / REFERENCES_FILE), "-i", *texts, "--paired-bs", "-f", "json"]
+        printed = subprocess.run([sys.executable, "-m", "sacrebleu", *words], capture_output=True, text=True)
+        base, other = (system["BLEU"] for system in json.loads(printed.stdout))
+        assert test.second == pytest.approx(base["score"], abs=0.05 + 1e-9)  # the command rounds
+        assert test.first == pytest.approx(other["score"], abs=0.05 + 1e-9)
+        assert test.p_value == pytest.approx(other["p_value"], abs=0.00005 + 1e-9)
+        assert test.p_value < 0.05
+
+
+def test_the_report_has_them(runs_dir, tmp_path):
+    report = write_report(runs_dir, tmp_path / "report").parent
+    shown = (report / "report.md").read_text()
+    assert (report / "tables" / "sentences.csv").read_text().count("\n") == 3
+    assert "paired bootstrap over the sentences" in shown
+    for words in ("| numbers sacreBLEU ↑ |", " chrF ↑ |", "validation perplexity ↓ |", "| nrefs:1\\|tok:13a |"):
+        assert words in shown, words
+    assert "majority class" not in shown and "collapsed |" not in shown
+
+
+def missing(folder: Path) -> None:
+    (folder / TRANSLATIONS_FILE).unlink()
+
+
+def shorter(folder: Path) -> None:
+    (folder / REFERENCES_FILE).write_text("a\n")
+
+
+def other_text(folder: Path) -> None:
+    (folder / TRANSLATIONS_FILE).write_text("x\n" * SENTENCES)
+
+
+def other_references(folder: Path) -> None:
+    (folder / REFERENCES_FILE).write_text("a b c d e\n" * SENTENCES)
+
+
+@pytest.mark.parametrize(
+    ("spoil", "reason"),
+    [
+        (missing, "of sam, generated_predictions.txt is missing; translate again with --do_predict"),
+        (shorter, "of sam, generated_predictions.txt has 40 lines and references.txt 1; translate again"),
+        (other_text, "generated_predictions.txt of sam comes to 0.00, and its record says "),
+        (other_references, "they differ in references.txt"),
+    ],
+)
+def test_what_cannot_be_compared_is_named(runs_dir, spoil, reason):
+    spoil(runs_dir / "sam" / "seed-1")
+    comparison = compare(collect(runs_dir))
+    assert [row["seed"] for row in sentence_rows(comparison)] == ["0"]
+    said = f"On numbers, the sentences of sam and AdamW with seed 1 are not compared: {reason}"
+    assert [note for note in comparison.notes if note.startswith(said)]
