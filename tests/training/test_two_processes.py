@@ -8,7 +8,7 @@ import pytest
 import torch
 from model_families import FAMILIES
 from tiny_training import LOGGED, PERTURBED, distance
-from two_processes import CAN_RESUME, CASES, NAN_AT, RESUMED_AT, evaluate, train_case, train_with_nan
+from two_processes import CAN_RESUME, CASES, NAN_AT, RESUMED, RESUMED_AT, evaluate, train_case, train_with_nan
 
 from hf_vasso import get_method
 
@@ -54,8 +54,6 @@ def test_there_are_two(ranks):
 
 @pytest.mark.parametrize("name", CASES)
 def test_two_are_one(ranks, tmp_path, name):
-    if "quarter" in name or "esam" == name:
-        pytest.skip("the examples that are taken from each rank are not those that are taken from the whole step")
     two, one = ranks[0][name], train_case(name, tmp_path, num_processes=1)
     assert words(two["logs"]) == words(one["logs"])
     assert one["num_processes"] == 1
@@ -82,7 +80,10 @@ def test_gradients_are_averaged_once_per_sweep(ranks, name):
     case = CASES[name]
     method = get_method(case.arguments["method"])
     passes = ranks[0][name]["passes"]["backward"] / case.micro_batches / STEPS
-    assert passes == method.mean_passes or method.name in ("looksam", "aesam", "ss-sam")  # eight steps are few
+    if method.name in ("looksam", "aesam", "ss-sam"):  # eight steps are few
+        assert 1 < passes < 2
+    else:
+        assert passes == method.mean_passes
     of_some_examples = method.ascent_fraction < 1 or method.selection is not None
     sweeps = 2 * STEPS if of_some_examples else passes * STEPS
     per_sweep = case.micro_batches if case.accelerator else 1
@@ -90,9 +91,10 @@ def test_gradients_are_averaged_once_per_sweep(ranks, name):
 
 
 @pytest.mark.skipif(not CAN_RESUME, reason="transformers 4.57 cannot resume on several CPU processes")
-def test_resumed_is_straight(ranks):
+@pytest.mark.parametrize("method", RESUMED)
+def test_resumed_is_straight(ranks, method):
     for results in ranks:
-        straight, resumed = results["straight"], results["resumed"]
+        straight, resumed = results[f"{method}, straight"], results[f"{method}, resumed"]
         assert [entry["step"] for entry in resumed["logs"]] == list(range(1, STEPS + 1))
         assert distance(straight["weights"], resumed["weights"]) == 0.0
         assert straight["logs"] == resumed["logs"]
