@@ -18,6 +18,7 @@ from tiny_training import (
     PERTURBED,
     SPLIT,
     VOCABULARY,
+    assert_steps_of_both_kinds,
     bert,
     distance,
     numbers,
@@ -70,13 +71,15 @@ def test_counters_are_the_stock_trainers(train):
 def test_rho_zero_is_none(train, method, same_dropout, split):
     """The pass that gives the update draws the dropout masks that it would draw without a perturbation."""
     options = {"same_dropout": same_dropout, **split}
-    none = train(bert(DROPOUT), sentences(27), method="none", **options)
-    zero = train(bert(DROPOUT), sentences(27), **(numbers(method) | {"rho": 0.0}), **options)
-    positive = train(bert(DROPOUT), sentences(27), **numbers(method), **options)
+    none = train(bert(DROPOUT), sentences(29), method="none", **options)
+    zero = train(bert(DROPOUT), sentences(29), **(numbers(method) | {"rho": 0.0}), **options)
+    positive = train(bert(DROPOUT), sentences(29), **numbers(method), **options)
     # A schedule that decides on the gradient at w makes that pass before it knows which one gives the update.
     exact = same_dropout or method != "aesam"
     assert (distance(none.weights, zero.weights) == 0.0) == exact
     assert distance(none.weights, positive.weights) > PERTURBED
+    assert_steps_of_both_kinds(zero, none)
+    assert_steps_of_both_kinds(positive, none)
     if same_dropout:
         assert none.losses == zero.losses
 

@@ -3,8 +3,8 @@
 import pytest
 import torch
 from model_families import FAMILIES
-from tiny_training import PERTURBED, bert, distance, numbers, sentences
-from transformers import BertForSequenceClassification, T5ForConditionalGeneration
+from tiny_training import PERTURBED, TRANSFORMERS_4, bert, distance, numbers, sentences
+from transformers import BertForSequenceClassification, T5ForConditionalGeneration, default_data_collator
 
 from hf_vasso import VassoTrainer
 from hf_vasso.methods.esam import Sharpest
@@ -117,6 +117,24 @@ def test_unknown_shapes_are_refused(build):
 def test_inputs_whose_examples_cannot_be_told_apart(inputs, words):
     with pytest.raises(ValueError, match=f"that of the batch, {words}"):
         count_examples(inputs)
+
+
+def test_a_share_of_inputs_without_a_batch_dimension(train):
+    def collate(examples):
+        return default_data_collator(examples) | {"temperature": torch.tensor(1.0)}
+
+    words = "that of the batch, got .*input_ids: 8.*, temperature: 0: batch the inputs so, or take another method"
+    with pytest.raises(ValueError, match=words):
+        train(bert(), sentences(), trainer_options={"data_collator": collate}, method="sam", ascent_fraction=0.5)
+
+
+@pytest.mark.skipif(TRANSFORMERS_4, reason="transformers 4.57 does not hand the setting on")
+@pytest.mark.parametrize("arguments", [{"method": "esam"}, {"method": "sam", "ascent_fraction": 0.5}], ids=str)
+def test_ranks_with_other_numbers_of_micro_batches_cannot_average_each(build, arguments):
+    words = f"method '{arguments['method']}' makes a pass with some of the examples, .* sync_each_batch averages each"
+    accelerator_config = {"gradient_accumulation_kwargs": {"sync_each_batch": True}}
+    with pytest.raises(ValueError, match=words):
+        build(bert(), sentences(), accelerator_config=accelerator_config, **arguments)
 
 
 def test_the_ascent_takes_the_first_examples(train, monkeypatch):

@@ -139,6 +139,12 @@ def test_optimizers_that_step_in_the_backward_pass(build, optim, remedy):
     assert f"{optim} {STEPS_IN_BACKWARD}take {remedy}" in str(refusal.value)
 
 
+def test_momentum_sam_without_a_momentum(train):
+    words = "msam follows the momentum of the base optimizer, and Adafactor keeps neither exp_avg nor momentum_buffer"
+    with pytest.raises(ValueError, match=words):
+        train(bert(), sentences(), method="msam", optim="adafactor")
+
+
 def test_sparse_gradients(build):
     model = bert()
     model.bert.embeddings.word_embeddings = nn.Embedding(32, 16, sparse=True)

@@ -11,6 +11,7 @@ from tiny_training import (
     OF_EACH_KIND,
     PERTURBED,
     SPLIT,
+    assert_steps_of_both_kinds,
     bert,
     distance,
     numbers,
@@ -50,22 +51,23 @@ MID_EPOCH, EPOCH_BOUNDARY = 3, 4
         ("vasso", False, SPLIT),
         *(
             (method, False, SPLIT)
-            for method in ("fsam", "saf", "mesa", *OF_EACH_KIND)
+            for method in ("fsam", "saf", "mesa", "vasso-re p=0.5", *OF_EACH_KIND)
             if method not in ("sam", "vasso")
         ),
     ],
 )
 def test_resumed_is_straight(train, resume, method, same_dropout, split):
     arguments = numbers(method) | {"same_dropout": same_dropout, **split, **EVERY_STEP}
-    straight = train(bert(dropout=0.1), sentences(27), **arguments)
+    straight = train(bert(dropout=0.1), sentences(28), **arguments)
     assert straight.trainer.state.global_step == 8
     for step in (MID_EPOCH, EPOCH_BOUNDARY):
-        resumed = resume(straight, step, sentences(27), **arguments)
+        resumed = resume(straight, step, sentences(28), **arguments)
         assert distance(resumed.weights, straight.weights) == 0.0
         assert resumed.logs == straight.logs
         assert resumed.trainer.sharpness_passes() == straight.trainer.sharpness_passes()
-    unperturbed = train(bert(dropout=0.1), sentences(27), method="none", **split)
+    unperturbed = train(bert(dropout=0.1), sentences(28), method="none", **split)
     assert distance(straight.weights, unperturbed.weights) > PERTURBED
+    assert_steps_of_both_kinds(straight, unperturbed)
 
 
 @pytest.mark.parametrize("method", ["vasso", "fsam"])

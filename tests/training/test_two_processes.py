@@ -8,7 +8,7 @@ import pytest
 import torch
 from model_families import FAMILIES
 from tiny_training import LOGGED, PERTURBED, distance
-from two_processes import CAN_RESUME, CASES, NAN_AT, RESUMED_AT, evaluate, train_case, train_with_nan
+from two_processes import CAN_RESUME, CASES, NAN_AT, RESUMED, RESUMED_AT, evaluate, train_case, train_with_nan
 
 from hf_vasso import get_method
 
@@ -54,8 +54,6 @@ def test_there_are_two(ranks):
 
 @pytest.mark.parametrize("name", CASES)
 def test_two_are_one(ranks, tmp_path, name):
-    if "quarter" in name or "esam" == name:
-        pytest.skip("the examples that are taken from each rank are not those that are taken from the whole step")
     if "local" in name:
         pytest.skip("each rank follows a gradient of its own")
     two, one = ranks[0][name], train_case(name, tmp_path, num_processes=1)
@@ -84,7 +82,10 @@ def test_gradients_are_averaged_once_per_sweep(ranks, name):
     case = CASES[name]
     method = get_method(case.arguments["method"])
     passes = ranks[0][name]["passes"]["backward"] / case.micro_batches / STEPS
-    assert passes == method.mean_passes or method.name in ("looksam", "aesam", "ss-sam")  # eight steps are few
+    if method.name in ("looksam", "aesam", "ss-sam"):  # eight steps are few
+        assert 1 < passes < 2
+    else:
+        assert passes == method.mean_passes
     of_some_examples = method.ascent_fraction < 1 or method.selection is not None
     sweeps = 2 * STEPS if of_some_examples else passes * STEPS
     if "local" in name:
@@ -94,10 +95,10 @@ def test_gradients_are_averaged_once_per_sweep(ranks, name):
 
 
 @pytest.mark.skipif(not CAN_RESUME, reason="transformers 4.57 cannot resume on several CPU processes")
-@pytest.mark.parametrize("kind", ["", ", local ascents"])
-def test_resumed_is_straight(ranks, kind):
+@pytest.mark.parametrize("name", RESUMED)
+def test_resumed_is_straight(ranks, name):
     for results in ranks:
-        straight, resumed = results["straight" + kind], results["resumed" + kind]
+        straight, resumed = results[f"{name}, straight"], results[f"{name}, resumed"]
         assert [entry["step"] for entry in resumed["logs"]] == list(range(1, STEPS + 1))
         assert distance(straight["weights"], resumed["weights"]) == 0.0
         assert straight["logs"] == resumed["logs"]

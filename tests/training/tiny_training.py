@@ -72,10 +72,18 @@ def sentences(count: int = 32) -> Examples:
 
 
 def numbers(method: str) -> dict[str, Any]:
-    """Arguments that choose a method with a perturbation large enough to be seen in the weights."""
+    """
+    Arguments that choose a method with a perturbation large enough to be seen in the weights.
+
+    Args:
+        method: Its name, and what numbers of its own it is to have, as in "vasso-re p=0.5".
+    """
+    method, *own = method.split()
+    method_args = {name: float(value) for name, value in (number.split("=") for number in own)}
+    arguments = {"method": method} | ({"method_args": method_args} if own else {})
     if method in ("none", "saf", "mesa"):
-        return {"method": method}
-    return {"method": method, "rho": 2.0 if "asam" in method else 0.3}
+        return arguments
+    return arguments | {"rho": 2.0 if "asam" in method else 0.3}
 
 
 @dataclass(frozen=True)
@@ -121,6 +129,13 @@ def run(trainer: Trainer, resume_from_checkpoint: str | None = None) -> Training
     trainer.train(resume_from_checkpoint=resume_from_checkpoint)
     logs = [entry for entry in trainer.state.log_history if "loss" in entry]
     return Training(trainer, weights_of(trainer.model), logs)
+
+
+def assert_steps_of_both_kinds(training: Training, unperturbed: Training) -> None:
+    """By the passes: where a schedule ascends at some steps only, some of the training's did and others did not."""
+    if training.trainer.method.schedule.ascents not in ("0", "1"):
+        made, least = (each.trainer.sharpness_passes()["backward"] for each in (training, unperturbed))
+        assert least < made < 2 * least
 
 
 def weights_of(model: nn.Module) -> dict[str, Tensor]:

@@ -23,6 +23,10 @@ from tiny_training import OF_EACH_KIND, TRANSFORMERS_4, Training, bert, build_tr
 from torch.distributed.algorithms.ddp_comm_hooks.default_hooks import allreduce_hook
 from transformers import Trainer, TrainerCallback
 
+LOCAL_ASCENTS = numbers("vasso") | {"ascent_sync": False}
+# Of each kind of thing that is kept.
+RESUMED = {name: numbers(name) for name in ("vasso", "looksam", "aesam", "ss-sam", "esam", "saf")}
+RESUMED["vasso, local ascents"] = LOCAL_ASCENTS
 RESUMED_AT = 3
 CAN_RESUME = not TRANSFORMERS_4  # 4.57 loads the optimizer to "cpu:0", which torch refuses
 NAN_AT = 2
@@ -39,6 +43,7 @@ class Case:
         family: Key of `FAMILIES`.
         count: Number of examples. With 30, the last step of an epoch has 4 on one rank and 2 on the other.
         accelerator: Entries of `accelerator_config`.
+        alone: Micro-batches of the one process, where they are others.
     """
 
     arguments: dict[str, Any]
@@ -46,16 +51,17 @@ class Case:
     family: str = "bert"
     count: int = 32
     accelerator: dict[str, Any] = field(default_factory=dict)
+    alone: int | None = None
 
     def build(self, output_dir: Path, num_processes: int) -> Trainer:
         family = FAMILIES[self.family]
-        batch_size = 8 // num_processes // self.micro_batches
+        micro_batches = self.alone if num_processes == 1 and self.alone is not None else self.micro_batches
         return build_trainer(
             output_dir,
             family.model(),
             family.data(self.count),
-            per_device_train_batch_size=batch_size,
-            gradient_accumulation_steps=self.micro_batches,
+            per_device_train_batch_size=8 // num_processes // micro_batches,
+            gradient_accumulation_steps=micro_batches,
             # No example is seen twice; a copy, since the Trainer writes into what it is given.
             accelerator_config={"even_batches": False, **copy.deepcopy(self.accelerator)},
             **family.options,
@@ -68,8 +74,13 @@ CASES = {
     **{method: Case(numbers(method)) for method in ("fsam", "vasso-asam", "saf", "mesa", *OF_EACH_KIND)},
     "saf, uneven, accumulation": Case(numbers("saf"), micro_batches=2, count=30),
     "mesa, uneven, accumulation": Case(numbers("mesa"), micro_batches=2, count=30),
-    "vasso-quarter, uneven, accumulation": Case(numbers("vasso-quarter"), micro_batches=2, count=30),
-    "vasso, local ascents": Case(numbers("vasso") | {"ascent_sync": False}, micro_batches=2),
+    # It chooses within each micro-batch, so the one process has to make the same ones.
+    "esam": Case(numbers("esam"), alone=2),
+    # With one example per micro-batch, ranks take the step's examples in turns: the first of each rank's four are the
+    # first two of the eight. Of 31, the last step has 4 on one rank and 3 on the other.
+    "vasso-quarter": Case(numbers("vasso-quarter"), micro_batches=4),
+    "vasso-quarter, uneven": Case(numbers("vasso-quarter"), micro_batches=4, count=31),
+    "vasso, local ascents": Case(LOCAL_ASCENTS, micro_batches=2),
     "none, accumulation": Case(numbers("none"), micro_batches=2),
     "vasso, accumulation": Case(numbers("vasso"), micro_batches=2),
     "vasso, uneven": Case(numbers("vasso"), count=30),
@@ -118,14 +129,14 @@ def train_case(name: str, output_dir: Path, num_processes: int) -> dict[str, Any
     return ended(run(trainer)) | {"reductions": counter.count}
 
 
-def train_and_resume(folder: Path, **arguments: Any) -> dict[str, Any]:
+def train_and_resume(name: str, folder: Path) -> dict[str, Any]:
     """With dropout and accumulation, straight to the end, and again from a checkpoint in the middle of an epoch."""
-    arguments |= numbers("vasso") | {"per_device_train_batch_size": 2, "gradient_accumulation_steps": 2}
+    arguments = RESUMED[name] | {"per_device_train_batch_size": 2, "gradient_accumulation_steps": 2}
     saving = {"save_strategy": "steps", "save_steps": 1}
     straight = run(build_trainer(folder / "straight", bert(dropout=0.1), sentences(), **arguments, **saving))
     checkpoint = str(folder / "straight" / f"checkpoint-{RESUMED_AT}")
     resumed = run(build_trainer(folder / "resumed", bert(dropout=0.1), sentences(), **arguments), checkpoint)
-    return {"straight": ended(straight), "resumed": ended(resumed)}
+    return {f"{name}, straight": ended(straight), f"{name}, resumed": ended(resumed)}
 
 
 def evaluate(output_dir: Path, num_processes: int) -> float:
@@ -153,10 +164,8 @@ def train_with_nan(output_dir: Path, num_processes: int) -> dict[str, Any]:
 def main(folder: Path) -> None:
     dist.init_process_group("gloo", timeout=timedelta(seconds=60))  # who waits for the other in vain fails
     results = {name: train_case(name, folder / name, num_processes=2) for name in CASES}
-    if CAN_RESUME:
-        results |= train_and_resume(folder)
-        local = train_and_resume(folder / "local", ascent_sync=False)
-        results |= {f"{name}, local ascents": training for name, training in local.items()}
+    for name in RESUMED if CAN_RESUME else ():
+        results |= train_and_resume(name, folder / name)
     results["nan"] = train_with_nan(folder / "nan", num_processes=2)
     evaluated = evaluate(folder / "evaluated", num_processes=2)
     torch.save({"trained": results, "eval_loss": evaluated}, folder / f"rank-{dist.get_rank()}.pt")
