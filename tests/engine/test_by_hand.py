@@ -139,11 +139,14 @@ def test_msam_goes_against_the_momentum(rho):
         optimizer.step()
 
 
-def test_vasso_re_perturbs_along_the_average_of_before():
-    # Step 0 ascends along (3, 4). Step 1 makes no pass at w: its gradient there, (-5, 0), does not enter the average,
-    # and eps is (0.3, 0.4) again. Step 2: d = 0.75 (3, 4) + 0.25 (-5, 0) = (1, 3).
-    eps = (0.5 / 10**0.5, 1.5 / 10**0.5)
-    found = gradients(get_method("vasso-re", rho=0.5, theta=0.25, k=2), [(3.0, 4.0), (-5.0, 0.0), (-5.0, 0.0)])
+@pytest.mark.parametrize("numbers", [{"k": 2}, {"p": 0.0}], ids=str)
+def test_vasso_re_perturbs_along_the_average_of_before(numbers):
+    # Step 0 ascends along (3, 4), whatever the coin says. Step 1 makes no pass at w: its gradient there, (-5, 0), does
+    # not enter the average, and eps is (0.3, 0.4) again. So it is in step 2 without an ascent, else d = 0.75 (3, 4) +
+    # 0.25 (-5, 0) = (1, 3).
+    eps = (0.5 / 10**0.5, 1.5 / 10**0.5) if "k" in numbers else (0.3, 0.4)
+    method = get_method("vasso-re", rho=0.5, theta=0.25, **numbers)
+    found = gradients(method, [(3.0, 4.0), (-5.0, 0.0), (-5.0, 0.0)])
     assert found == [close((3.3, 4.4)), close((-4.7, 0.4)), close((-5 + eps[0], eps[1]))]
 
 
