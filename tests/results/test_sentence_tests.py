@@ -72,6 +72,7 @@ def test_the_report_has_them(runs_dir, tmp_path):
     assert "paired bootstrap over the sentences" in shown
     for words in ("| numbers sacreBLEU ↑ |", " chrF ↑ |", "validation perplexity ↓ |", "| nrefs:1\\|tok:13a |"):
         assert words in shown, words
+    assert "| validation loss ↓ | sam minus AdamW |" in shown  # tested too
     assert "majority class" not in shown and "collapsed |" not in shown
 
 

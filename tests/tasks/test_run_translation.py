@@ -94,6 +94,13 @@ def test_a_trained_model_is_fine_tuned(flags, tmp_path):
     assert read_record(tmp_path / "tuned" / "result.json").train_examples == COUNTS["train"]
 
 
+def test_the_metric_of_papers_stands_first(flags, tmp_path):
+    assert main([*flags, "--task_name", "iwslt14.de-en", "--max_steps", "1"]) == 0
+    record = read_record(tmp_path / "run" / "result.json")
+    assert list(record.metrics)[:3] == ["bleu_tokenized", "bleu", "chrf"]
+    assert "|case:lc|eff:no|tok:none|" in record.signatures["bleu_tokenized"]
+
+
 def test_the_best_checkpoint_by_bleu_is_kept(flags, tmp_path):
     best = ["--eval_strategy", "steps", "--save_strategy", "steps", "--eval_steps", "2", "--save_steps", "2"]
     assert (
