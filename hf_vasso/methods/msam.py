@@ -48,8 +48,8 @@ class AgainstMomentum(Direction):
 
 
 def _refuse_without_momentum(optimizer: torch.optim.Optimizer) -> None:
-    """An optimizer that has stepped, or says that its momentum is 0, and keeps none."""
-    if optimizer.state or optimizer.defaults.get("momentum") == 0:
+    """An optimizer that has stepped, or whose groups all say that their momentum is 0, and keeps none."""
+    if optimizer.state or all(group.get("momentum") == 0 for group in optimizer.param_groups):
         name = type(getattr(optimizer, "optimizer", optimizer)).__name__  # within accelerate's
         raise ValueError(
             f"msam follows the momentum of the base optimizer, and {name} keeps neither {' nor '.join(_BUFFERS)}: "

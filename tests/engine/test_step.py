@@ -597,6 +597,24 @@ class TestTheFamily:
             with pytest.raises(ValueError, match=f"and {kind.__name__} keeps neither exp_avg nor"):
                 engine.step([examples(steps_before)], LossPasses(mean_square(model)))
 
+    @pytest.mark.parametrize(("of_groups", "default"), [((0.9, 0.5), 0.0), ((0.0, 0.0), 0.9)])
+    def test_msam_reads_the_momentum_of_the_groups(self, of_groups, default):
+        model = two_layers()
+        groups = [
+            {"params": layer.parameters(), "momentum": momentum}
+            for layer, momentum in zip((model[0], model[2]), of_groups, strict=True)
+        ]
+        optimizer = torch.optim.SGD(groups, lr=0.1, momentum=default)
+        engine = SharpnessAwareStep(get_method("msam"), model.named_parameters(), optimizer, total_steps=9)
+        if not any(of_groups):
+            with pytest.raises(ValueError, match="and SGD keeps neither exp_avg nor"):
+                engine.step([examples(0)], LossPasses(mean_square(model)))
+            return
+        for step in range(2):
+            result = engine.step([examples(step)], LossPasses(mean_square(model)), measure=True)
+            optimizer.step()
+        assert result.perturbation_norm.item() == pytest.approx(0.5)
+
     def test_msam_refuses_a_projected_momentum(self):
         model = two_layers()
         optimizer = torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9)
