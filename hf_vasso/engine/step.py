@@ -14,7 +14,7 @@ import math
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any, cast
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -22,7 +22,7 @@ from torch import Tensor
 from hf_vasso.engine import tensors
 from hf_vasso.engine.parameters import Parameters, PerParameter, counted_once, kept_by_optimizer
 from hf_vasso.engine.part_state import load_parts, save_parts
-from hf_vasso.engine.passes import Passes, PassesWithExtraLoss, StepResult
+from hf_vasso.engine.passes import Passes, StepResult
 from hf_vasso.engine.rho import RhoSchedule
 from hf_vasso.engine.streams import Streams
 from hf_vasso.engine.sweeps import Ranked, Share, Sweeps
@@ -31,7 +31,6 @@ from hf_vasso.methods.base import (
     Context,
     Descent,
     Direction,
-    ExtraLoss,
     PassesOfStep,
     Schedule,
     overrides,
@@ -141,8 +140,6 @@ class SharpnessAwareStep:
         self._buffers = buffers if any(buffer.is_floating_point() for buffer in buffers) else []
         self._ascent_sync = ascent_sync
         self._sweeps = Sweeps(method, self._parameters, self._buffers, ascent_sync)
-        if not ascent_sync:
-            self._refuse_local_ascents()
         for part in method.parts.values():
             part.check(self._context(self._parameters.perturbable()))
 
@@ -221,20 +218,6 @@ class SharpnessAwareStep:
         self.skipped_steps = state["skipped_steps"]
         self._generator.set_state(state["generator"])
 
-    def _refuse_local_ascents(self) -> None:
-        """Refuse them where all ranks need the same gradient at w."""
-        reason = None
-        if overrides(self.method.schedule, Schedule, "after"):
-            reason = f"{type(self.method.schedule).__name__} decides by the one of all ranks"
-        if self.method.descent is not None:
-            reason = f"{type(self.method.descent).__name__} makes the update of the one of all ranks"
-        if any(map(tensors.is_sharded, self._parameters.by_name.values())):
-            reason = "the parameters are sharded"
-        if reason is not None:
-            raise ValueError(
-                f"ascent_sync=False gives each rank a gradient at w of its own, and {reason}: leave it out"
-            )
-
     @torch.no_grad()
     def _before_passes(self) -> _Ascent:
         """Decide which passes the step makes, and take the adversary of before if that is to be reused."""
@@ -285,22 +268,12 @@ class SharpnessAwareStep:
         if not whole:
             return _Ascent(kind, self._sweeps.over_first_share(batches, passes), is_whole=False)
         if self.method.extra_loss is not None:
-            return _Ascent(kind, self._sweep_with_extra_loss(self.method.extra_loss, batches, passes))
+            context = self._context(self._parameters.perturbable())
+            return _Ascent(kind, self._sweeps.with_extra_loss(batches, passes, context, self._state["extra_loss"]))
         if self.method.selection is not None and kind == "both":
             loss, ranked = self._sweeps.over_all_ranked(batches, passes)
             return _Ascent(kind, loss, ranked=ranked)
         return _Ascent(kind, self._sweeps.over_all(batches, passes, is_ascent=kind == "both"))
-
-    def _sweep_with_extra_loss(self, extra: ExtraLoss, batches: list[Any], passes: Passes) -> Tensor:
-        """The clean pass with something added to its loss, which then gets to see what the model said."""
-        context, state = self._context(self._parameters.perturbable()), self._state["extra_loss"]
-        loss, seen = self._sweeps.with_extra_loss(batches, passes, partial(extra.loss, context, state))
-        if extra.needs_positions:
-            positions = torch.cat([output.positions for output in seen if output.positions is not None])
-            with torch.no_grad():
-                gather = cast(PassesWithExtraLoss, passes).gather
-                extra.record(context, state, *gather(positions, torch.cat([output.logits for output in seen])))
-        return loss
 
     def _reuse(self, perturbable: PerParameter) -> PerParameter | None:
         """The adversary of a step that has no usable gradient at w."""

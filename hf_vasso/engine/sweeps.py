@@ -7,10 +7,11 @@ from typing import Any, cast
 import torch
 from torch import Tensor
 
+from hf_vasso.engine import tensors
 from hf_vasso.engine.parameters import Parameters, counted_once
 from hf_vasso.engine.passes import Passes, PassesOverChoices, PassesOverShares, PassesWithExtraLoss
 from hf_vasso.engine.random_state import RandomState
-from hf_vasso.methods.base import BatchOutput, Vector, count_of_share
+from hf_vasso.methods.base import BatchOutput, Context, Schedule, Vector, count_of_share, overrides
 from hf_vasso.methods.method import Method
 
 __all__ = ["Ranked", "Share", "Sweeps"]
@@ -46,6 +47,9 @@ class Sweeps:
         parameters: Each sweep begins without gradients.
         buffers: Those that count the rows of a step once.
         ascent_sync: Whether the gradients of an ascent are averaged over ranks.
+
+    Raises:
+        ValueError: They are not, and all ranks need the same gradient at w.
     """
 
     def __init__(self, method: Method, parameters: Parameters, buffers: Vector, ascent_sync: bool) -> None:
@@ -57,6 +61,8 @@ class Sweeps:
         self._parameters = parameters
         self._buffers = buffers
         self._ascent_sync = ascent_sync
+        if not ascent_sync:
+            _refuse_local_ascents(method, parameters)
 
     def check(self, passes: Passes) -> None:
         """
@@ -136,10 +142,10 @@ class Sweeps:
             rows = self._method.selection.rows(ranked.losses, losses)
         return _share(over_choices, batches, rows, batches=batches, sizes=[len(of_batch) for of_batch in losses])
 
-    def with_extra_loss(
-        self, batches: list[Any], passes: Passes, extra_loss: Callable[[BatchOutput], Tensor]
-    ) -> tuple[Tensor, list[BatchOutput]]:
-        """The sweep over the whole step with something added to its loss, and what the model gave, without graphs."""
+    def with_extra_loss(self, batches: list[Any], passes: Passes, context: Context, state: dict[str, Any]) -> Tensor:
+        """The sweep over the whole step with the method's extra loss, which then gets to see what the model said."""
+        extra = self._method.extra_loss
+        assert extra is not None
         with_extra = cast(PassesWithExtraLoss, passes)
         seen: list[BatchOutput] = []
 
@@ -149,12 +155,18 @@ class Sweeps:
                 return output.forward(weights)
 
             seen.append(replace(output, logits=output.logits.detach()))
-            return extra_loss(replace(output, forward=forward))
+            return extra.loss(context, state, replace(output, forward=forward))
 
         def backward(batch: Any, sync: bool) -> Tensor:
             return with_extra.backward_with_extra_loss(batch, sync, counted)
 
-        return self._sum(Share.whole(batches), backward, is_ascent=False), seen
+        loss = self._sum(Share.whole(batches), backward, is_ascent=False)
+        if extra.needs_positions:
+            positions = torch.cat([output.positions for output in seen if output.positions is not None])
+            with torch.no_grad():
+                logits = torch.cat([output.logits for output in seen])
+                extra.record(context, state, *with_extra.gather(positions, logits))
+        return loss
 
     def _sum(self, share: Share, backward: Callable[[Any, bool], Tensor], is_ascent: bool) -> Tensor:
         self._parameters.clear_gradients()
@@ -163,6 +175,18 @@ class Sweeps:
         losses = [backward(batch, sync and i == last) for i, batch in enumerate(share.batches)]
         self.passes += share.passes
         return losses[0] if last == 0 else torch.stack(losses).sum()
+
+
+def _refuse_local_ascents(method: Method, parameters: Parameters) -> None:
+    reason = None
+    if overrides(method.schedule, Schedule, "after"):
+        reason = f"{type(method.schedule).__name__} decides by the one of all ranks"
+    if method.descent is not None:
+        reason = f"{type(method.descent).__name__} makes the update of the one of all ranks"
+    if any(map(tensors.is_sharded, parameters.by_name.values())):
+        reason = "the parameters are sharded"
+    if reason is not None:
+        raise ValueError(f"ascent_sync=False gives each rank a gradient at w of its own, and {reason}: leave it out")
 
 
 def _share(
