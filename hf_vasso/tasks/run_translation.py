@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from datasets import Dataset, disable_progress_bars
 from sacremoses import MosesTokenizer
-from transformers import AutoModelForSeq2SeqLM, DataCollatorForSeq2Seq, FSMTTokenizer, PreTrainedModel, set_seed
+from transformers import FSMTTokenizer, PreTrainedModel, set_seed
 
 from hf_vasso.results.files import write_text
 from hf_vasso.results.record import Record
@@ -20,12 +20,13 @@ from hf_vasso.tasks.checkpoint_average import average_checkpoints, last_checkpoi
 from hf_vasso.tasks.cost import TrainingClock
 from hf_vasso.tasks.errors import user_errors
 from hf_vasso.tasks.plan import PlannedTraining, TrainingSize, size_of_epochs, with_passes
+from hf_vasso.tasks.pretrained_translation import TranslationCollator, pretrained_model, pretrained_tokenizer
 from hf_vasso.tasks.subwords import decoded_words
 from hf_vasso.tasks.task_run import TaskRun
 from hf_vasso.tasks.token_batches import TokenBatches
 from hf_vasso.tasks.translation_arguments import TranslationArguments, parse_translation_arguments
 from hf_vasso.tasks.translation_card import translation_card
-from hf_vasso.tasks.translation_data import load_corpus, pretrained_tokenizer
+from hf_vasso.tasks.translation_data import load_corpus
 from hf_vasso.tasks.translation_model import ARCHITECTURES, new_model
 from hf_vasso.tasks.translation_trainer import TranslationTrainer, pair_lengths
 from hf_vasso.training.arguments import VassoSeq2SeqTrainingArguments
@@ -130,7 +131,7 @@ class TranslationRun(TaskRun[TranslationArguments]):
             train_dataset=self.splits.get("train"),
             eval_dataset=self.splits.get("validation"),
             processing_class=data.tokenizer,
-            data_collator=DataCollatorForSeq2Seq(data.tokenizer, model=model),
+            data_collator=TranslationCollator(data.tokenizer, model),
             max_tokens=arguments.max_tokens,
             num_beams=arguments.num_beams,
             score=lambda pairs, ids: self._scores(pairs, ids).metrics,
@@ -235,10 +236,4 @@ def _load_model(arguments: TranslationArguments, tokenizer: Any) -> PreTrainedMo
     if arguments.model_name_or_path is None:
         longest = max(arguments.max_source_length, arguments.max_target_length)
         return new_model(ARCHITECTURES[str(arguments.config_name)], tokenizer, _POSITIONS_TIMES * longest)
-    return AutoModelForSeq2SeqLM.from_pretrained(
-        arguments.model_name_or_path,
-        cache_dir=arguments.cache_dir,
-        revision=arguments.model_revision,
-        token=arguments.token,
-        trust_remote_code=arguments.trust_remote_code,
-    )
+    return pretrained_model(arguments, tokenizer)

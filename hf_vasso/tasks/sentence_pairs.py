@@ -69,7 +69,7 @@ def unusable(pairs: datasets.Dataset) -> dict[str, list[int]]:
         pairs: A split.
 
     Returns:
-        What is wrong to the numbers of such pairs, counted from 1 as lines of a file are.
+        What is wrong to the numbers of such pairs, counted from 1.
     """
     faults: dict[str, list[int]] = {"an empty side": [], "bytes that are not UTF-8": []}
     for number, texts in enumerate(zip(*(pairs[language][:] for language in pairs.column_names), strict=True), 1):
@@ -80,21 +80,24 @@ def unusable(pairs: datasets.Dataset) -> dict[str, list[int]]:
     return {fault: numbers for fault, numbers in faults.items() if numbers}
 
 
-def describe_faults(split: str, faults: Mapping[str, Sequence[int]], count: int) -> str:
+def describe_faults(split: str, faults: Mapping[str, Sequence[int]], lines: Sequence[int]) -> str:
     """
     Say which pairs of a split have faults.
 
     Args:
         split: Its name.
-        faults: What is wrong to the numbers of pairs.
-        count: The pairs of the split.
+        faults: What is wrong to the numbers of pairs, counted from 1.
+        lines: The line of each pair in its file, of those that are still there.
 
     Example:
-        >>> describe_faults("train", {"an empty side": [3, 9]}, 100)
-        'train: of 100 pairs 2 have an empty side (lines 3, 9)'
+        >>> describe_faults("train", {"an empty side": [3, 4]}, [1, 2, 3, 9])
+        'train: of 4 pairs 2 have an empty side (lines 3, 9)'
     """
-    kinds = [f"{len(numbers)} have {fault} (lines {_listed(numbers)})" for fault, numbers in faults.items()]
-    return f"{split}: of {count} pairs {', '.join(kinds)}"
+    kinds = [
+        f"{len(numbers)} have {fault} (lines {_listed([lines[number - 1] for number in numbers])})"
+        for fault, numbers in faults.items()
+    ]
+    return f"{split}: of {len(lines)} pairs {', '.join(kinds)}"
 
 
 def without(pairs: datasets.Dataset, faults: Mapping[str, Sequence[int]]) -> datasets.Dataset:

@@ -56,9 +56,10 @@ def learn_tokenizer(
 
 
 def mirrored(tokenizer: FSMTTokenizer) -> FSMTTokenizer:
-    """The tokenizer of the other direction, which encodes targets: each language has Moses rules of its own."""
+    """The tokenizer of the other direction, which encodes targets: Moses' rules, and the ids, are a language's own."""
     merges = sorted(tokenizer.bpe_ranks, key=lambda merge: tokenizer.bpe_ranks[merge])
-    return _tokenizer(tokenizer.encoder, merges, tokenizer.tgt_lang, tokenizer.src_lang, tokenizer.do_lower_case)
+    ids = {subword: number for number, subword in tokenizer.decoder.items()}
+    return _tokenizer(ids, merges, tokenizer.tgt_lang, tokenizer.src_lang, tokenizer.do_lower_case)
 
 
 def moses_words(text: str, language: str, lower_case: bool) -> str:

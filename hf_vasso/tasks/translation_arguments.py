@@ -19,6 +19,7 @@ _INSTEAD_OF: dict[str, str] = dict.fromkeys(
     ("test_file", "train_file", "validation_file"),
     "pass --data_dir with a folder that holds train.de and train.en, and so on",
 )
+_INSTEAD_OF["forced_bos_token"] = "pass --target_lang_code: a translation begins as the targets of the training do"
 
 
 @dataclass(kw_only=True)
@@ -52,6 +53,20 @@ class TranslationArguments(TaskArguments):
     )
     target_lang: str | None = field(
         default=None, metadata={"help": "The language to translate into, such as en; None is the corpus' second."}
+    )
+    source_lang_code: str | None = field(
+        default=None,
+        metadata={
+            "help": "How a pretrained model calls source_lang: de_DE (mBART), deu_Latn (NLLB). None is source_lang "
+            "itself; most models need none."
+        },
+    )
+    target_lang_code: str | None = field(
+        default=None, metadata={"help": "How a pretrained model calls target_lang: en_XX (mBART), eng_Latn (NLLB)."}
+    )
+    source_prefix: str = field(
+        default="",
+        metadata={"help": "Put before every source for a pretrained model: 'translate German to English: ' for T5."},
     )
     data_dir: str | None = field(
         default=None,
@@ -90,6 +105,10 @@ class TranslationArguments(TaskArguments):
                 f"config_name must be one of {', '.join(ARCHITECTURES)} to train from scratch, got "
                 f"{self.config_name!r}; pass --model_name_or_path to fine-tune a pretrained model"
             )
+        of_pretrained = ("source_lang_code", "target_lang_code", "source_prefix")
+        given = [name for name in of_pretrained if getattr(self, name)]
+        if self.model_name_or_path is None and given:
+            raise ValueError(f"{given[0]} is for a pretrained model; pass --model_name_or_path, or leave it out")
         self.source_lang, self.target_lang = self._direction()
 
     @property
@@ -116,7 +135,10 @@ class TranslationArguments(TaskArguments):
         source = self.source_lang or (first if self.target_lang in (None, second) else second)
         target = self.target_lang or (second if source == first else first)
         if {source, target} != {first, second}:
-            raise ValueError(f"corpus {known.name} has {first} and {second}, got {source} and {target}")
+            raise ValueError(
+                f"corpus {known.name} has {first} and {second}, got {source} and {target}; a model's own name of a "
+                "language goes into --source_lang_code and --target_lang_code"
+            )
         return source, target
 
 

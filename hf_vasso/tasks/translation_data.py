@@ -7,16 +7,18 @@ from typing import Any
 import datasets
 import numpy as np
 from datasets.fingerprint import Hasher
-from transformers import AutoTokenizer, FSMTTokenizer, PreTrainedTokenizerBase
+from transformers import FSMTTokenizer, PreTrainedTokenizerBase
 
 from hf_vasso.tasks.errors import DataError
+from hf_vasso.tasks.pretrained_translation import pretrained_tokenizer
 from hf_vasso.tasks.sentence_pairs import describe_faults, load_pairs, unusable, without
 from hf_vasso.tasks.subwords import encode_words, learn_tokenizer, mirrored
 from hf_vasso.tasks.translation_arguments import TranslationArguments
 from hf_vasso.tasks.translation_text import as_texts, as_words, left_out_by_recipe
 
-__all__ = ["TranslationData", "load_corpus", "pretrained_tokenizer"]
+__all__ = ["TranslationData", "load_corpus"]
 
+_LINE = "line"  # the column with the number of a pair in its file
 _HOLDOUT_SEED = 0  # one for all runs, so that methods are compared on the same pairs
 
 Say = Callable[[str], None]
@@ -56,39 +58,49 @@ def load_corpus(arguments: TranslationArguments, names: Sequence[str], say: Say)
     """
     corpus = arguments.corpus
     loaded = load_pairs(corpus, arguments.data_dir, names)
+    numbered = {name: _numbered(loaded.splits[name]) for name in names}
     # Limited before the words are found, which takes minutes for a whole corpus.
-    pairs = _limited({name: _usable(name, loaded.splits[name], arguments, say) for name in names}, arguments)
+    pairs = _limited({name: _usable(name, of_split, arguments, say) for name, of_split in numbered.items()}, arguments)
     words = {name: as_words(of_split, corpus) for name, of_split in pairs.items()}
     if "train" in names:
         left_out = left_out_by_recipe(words["train"], corpus)
         if left_out:
-            say(f"{describe_faults('train', left_out, len(words['train']))}; the recipe leaves them out")
+            say(f"{describe_faults('train', left_out, pairs['train'][_LINE][:])}; the recipe leaves them out")
         pairs["train"], words["train"] = without(pairs["train"], left_out), without(words["train"], left_out)
     tokenizer = _tokenizer(arguments, words)
     texts = {name: as_texts(of_split, corpus) for name, of_split in pairs.items()}
     # The key of the cache of `datasets`, made now: a tokenizer has another hash after its first call.
-    key, encode = Hasher.hash(tokenizer), _encoder(tokenizer)
+    key, encode = Hasher.hash([tokenizer, arguments.source_prefix]), _encoder(tokenizer, arguments.source_prefix)
     splits = {name: _encoded(arguments, encode, key, texts[name], words[name]) for name in pairs}
     if "train" in names:
-        splits["train"] = _short_enough(splits["train"], arguments, say)
+        splits["train"] = _short_enough(splits["train"], pairs["train"][_LINE][:], arguments, say)
     return TranslationData(tokenizer, splits, loaded.source, loaded.fingerprints)
+
+
+def _numbered(pairs: datasets.Dataset) -> datasets.Dataset:
+    lines: Any = range(1, len(pairs) + 1)
+    return pairs.add_column(_LINE, lines)
 
 
 def _usable(split: str, pairs: datasets.Dataset, arguments: TranslationArguments, say: Say) -> datasets.Dataset:
     """The pairs of a split; of those that are judged on, none is left out."""
-    faults = unusable(pairs)
+    faults, lines = unusable(pairs.select_columns(list(arguments.corpus.languages))), pairs[_LINE][:]
     if split == "train":
-        return _refused_or_dropped(split, pairs, faults, arguments, say)
+        return _refused_or_dropped(pairs, lines, faults, arguments, say)
     if faults:
-        say(f"{describe_faults(split, faults, len(pairs))}; they are kept")
+        say(f"{describe_faults(split, faults, lines)}; they are kept")
     return pairs
 
 
 def _refused_or_dropped(
-    split: str, pairs: datasets.Dataset, faults: Mapping[str, Sequence[int]], arguments: TranslationArguments, say: Say
+    pairs: datasets.Dataset,
+    lines: Sequence[int],
+    faults: Mapping[str, Sequence[int]],
+    arguments: TranslationArguments,
+    say: Say,
 ) -> datasets.Dataset:
     if faults:
-        described = describe_faults(split, faults, len(pairs))
+        described = describe_faults("train", faults, lines)
         if arguments.invalid_pairs == "refuse":
             raise DataError(f"{described}; mend them, or leave them out with --invalid_pairs drop")
         say(f"{described}; they are left out")
@@ -127,22 +139,6 @@ def _tokenizer(arguments: TranslationArguments, words: Mapping[str, datasets.Dat
     return pretrained_tokenizer(arguments)
 
 
-def pretrained_tokenizer(arguments: TranslationArguments) -> PreTrainedTokenizerBase:
-    """
-    Load the tokenizer of a model that is fine-tuned.
-
-    Raises:
-        OSError: It is not to be found.
-    """
-    return AutoTokenizer.from_pretrained(
-        arguments.tokenizer_name or arguments.model_name_or_path,
-        cache_dir=arguments.cache_dir,
-        revision=arguments.model_revision,
-        token=arguments.token,
-        trust_remote_code=arguments.trust_remote_code,
-    )
-
-
 def _encoded(
     arguments: TranslationArguments, encode: Callable[..., dict[str, Any]], key: str, texts: Any, words: Any
 ) -> datasets.Dataset:
@@ -158,24 +154,26 @@ def _encoded(
     )
 
 
-def _encoder(tokenizer: PreTrainedTokenizerBase) -> Callable[..., dict[str, Any]]:
+def _encoder(tokenizer: PreTrainedTokenizerBase, prefix: str) -> Callable[..., dict[str, Any]]:
     """From a source and a target, as texts and as words, to ids: a tokenizer of ours takes words."""
     if isinstance(tokenizer, FSMTTokenizer):
         of_sources, of_targets = tokenizer, mirrored(tokenizer)
 
         def encode(source: str, target: str, source_words: str, target_words: str) -> dict[str, Any]:
-            ids, labels = encode_words(of_sources, source_words), encode_words(of_targets, target_words)
+            ids, labels = encode_words(of_sources, prefix + source_words), encode_words(of_targets, target_words)
             return {"input_ids": ids, "labels": labels, "text": target}
     else:
 
         def encode(source: str, target: str, source_words: str, target_words: str) -> dict[str, Any]:
-            ids, labels = tokenizer(source)["input_ids"], tokenizer(text_target=target)["input_ids"]
+            ids, labels = tokenizer(prefix + source)["input_ids"], tokenizer(text_target=target)["input_ids"]
             return {"input_ids": ids, "labels": labels, "text": target}
 
     return encode
 
 
-def _short_enough(pairs: datasets.Dataset, arguments: TranslationArguments, say: Say) -> datasets.Dataset:
+def _short_enough(
+    pairs: datasets.Dataset, lines: Sequence[int], arguments: TranslationArguments, say: Say
+) -> datasets.Dataset:
     limits = {"input_ids": arguments.max_source_length, "labels": arguments.max_target_length}
     lengths = zip(*(map(len, pairs[column]) for column in limits), strict=True)
     long = [
@@ -185,4 +183,4 @@ def _short_enough(pairs: datasets.Dataset, arguments: TranslationArguments, say:
     ]
     most = " and ".join(map(str, limits.values()))
     faults = {f"more than {most} tokens": long} if long else {}
-    return _refused_or_dropped("train", pairs, faults, arguments, say)
+    return _refused_or_dropped(pairs, lines, faults, arguments, say)

@@ -22,14 +22,14 @@ def as_words(pairs: datasets.Dataset, corpus: Corpus) -> datasets.Dataset:
         corpus: It says whether they are lower-cased, and whether they are words already.
 
     Returns:
-        The same columns. What was done before comes from the cache of `datasets`.
+        Those columns. What was done before comes from the cache of `datasets`.
     """
-    return _each(pairs, partial(_words, corpus=corpus), "Finding words")
+    return _each(pairs, corpus, partial(_words, corpus=corpus), "Finding words")
 
 
 def as_texts(pairs: datasets.Dataset, corpus: Corpus) -> datasets.Dataset:
     """The same as people read them: detokenised, and lower-cased where the corpus is."""
-    return _each(pairs, partial(_text, corpus=corpus), "Preparing texts")
+    return _each(pairs, corpus, partial(_text, corpus=corpus), "Preparing texts")
 
 
 def left_out_by_recipe(words: datasets.Dataset, corpus: Corpus) -> dict[str, list[int]]:
@@ -58,11 +58,11 @@ def left_out_by_recipe(words: datasets.Dataset, corpus: Corpus) -> dict[str, lis
     return {fault: numbers for fault, numbers in faults.items() if numbers}
 
 
-def _each(pairs: datasets.Dataset, change: Callable[[str, str], str], what: str) -> datasets.Dataset:
+def _each(pairs: datasets.Dataset, corpus: Corpus, change: Callable[[str, str], str], what: str) -> datasets.Dataset:
     def change_pair(pair: dict[str, Any]) -> dict[str, str]:
         return {language: change(text, language) for language, text in pair.items()}
 
-    return pairs.map(change_pair, desc=what)
+    return pairs.select_columns(list(corpus.languages)).map(change_pair, desc=what)
 
 
 def _words(text: str, language: str, corpus: Corpus) -> str:

@@ -184,7 +184,7 @@ def test_what_cannot_be_trained_on(flags, corpus, tmp_path, capsys):
     assert main([*flags, "--invalid_pairs", "drop"]) == 0
     printed = capsys.readouterr().out
     assert "1 have an empty side (lines 3); they are left out" in printed
-    assert "1 have more than 40 and 40 tokens (lines 7); they are left out" in printed
+    assert "1 have more than 40 and 40 tokens (lines 8); they are left out" in printed
     assert read_record(tmp_path / "run" / "result.json").train_examples == 38
 
 
