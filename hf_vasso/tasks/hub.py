@@ -27,7 +27,8 @@ def load_from_hub(
         splits: What is wanted of it.
         what: What has no data if this fails, as a message begins.
         remedy: What to do instead, as a message ends.
-        revision: Branch, tag or commit.
+        revision: A branch into which the hub has converted the data set, as Parquet files in a folder for each
+            configuration; None reads the data set as it is.
 
     Raises:
         DataError: It cannot be loaded.
@@ -36,7 +37,11 @@ def load_from_hub(
     failure = None if datasets.config.HF_HUB_OFFLINE else _failure(hub_id)
     if failure is None:
         try:
-            loaded = datasets.load_dataset(hub_id, config, revision=revision)
+            if revision is None:
+                loaded = datasets.load_dataset(hub_id, config)
+            else:  # such a branch says nothing about its configurations
+                files = {split: f"{config}/{split}/*.parquet" for split in splits}
+                loaded = datasets.load_dataset(hub_id, data_files=files, revision=revision)
             return datasets.DatasetDict({split: loaded[split] for split in splits})
         except Exception as error:  # the loader's exceptions differ by version and have no common base
             failure = _in_words(error)

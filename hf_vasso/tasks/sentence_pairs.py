@@ -1,5 +1,6 @@
 """Load the sentence pairs of a corpus, from the hub or from files, and find those that cannot be used."""
 
+import codecs
 import gzip
 import hashlib
 import json
@@ -21,6 +22,7 @@ from hf_vasso.tasks.translation import Corpus
 __all__ = ["PairData", "describe_faults", "load_pairs", "unusable", "without"]
 
 _UNDECODABLE = "\N{REPLACEMENT CHARACTER}"
+_UNDECODABLE_FAULT = "bytes that are not UTF-8, or characters that were lost before (U+FFFD)"
 _MOST_SHOWN = 5
 
 
@@ -71,12 +73,12 @@ def unusable(pairs: datasets.Dataset) -> dict[str, list[int]]:
     Returns:
         What is wrong to the numbers of such pairs, counted from 1.
     """
-    faults: dict[str, list[int]] = {"an empty side": [], "bytes that are not UTF-8": []}
+    faults: dict[str, list[int]] = {"an empty side": [], _UNDECODABLE_FAULT: []}
     for number, texts in enumerate(zip(*(pairs[language][:] for language in pairs.column_names), strict=True), 1):
         if not all(text.strip() for text in texts):
             faults["an empty side"].append(number)
         elif any(_UNDECODABLE in text for text in texts):
-            faults["bytes that are not UTF-8"].append(number)
+            faults[_UNDECODABLE_FAULT].append(number)
     return {fault: numbers for fault, numbers in faults.items() if numbers}
 
 
@@ -169,7 +171,8 @@ def _find(corpus: Corpus, folder: Path, split: str) -> tuple[Path, ...]:
     found = [paths for paths in (*aligned, *whole) if any(path.is_file() for path in paths)]
     if len(found) != 1:
         looked_for = ", ".join(" and ".join(path.name for path in paths) for paths in (*aligned, *whole))
-        has = f"has {' and '.join(path.name for paths in found for path in paths)} for" if found else "has no data for"
+        files = [path.name for paths in found for path in paths if path.is_file()]
+        has = f"has {' and '.join(files)} for" if files else "has no data for"
         raise DataError(f"{folder} {has} split {split}; keep one of: {looked_for}")
     for path in found[0]:
         if not path.is_file():
@@ -202,7 +205,9 @@ def _lines(path: Path) -> Iterator[str]:
     number = 0
     try:
         with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as lines:
-            for number, line in enumerate(lines, start=1):  # noqa: B007 - for the message below
+            for number, line in enumerate(lines, start=1):
+                if number == 1 and line.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+                    raise DataError(f"{path} is UTF-16; convert it, for example with iconv -f UTF-16 -t UTF-8")
                 yield line.decode(errors="replace").removeprefix("\ufeff").rstrip("\r\n")
     except (OSError, EOFError, zlib.error) as error:
         raise DataError(f"{place(path, number + 1)}: {error}; mend the file or fetch it again") from error

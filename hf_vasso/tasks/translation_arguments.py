@@ -20,6 +20,14 @@ _INSTEAD_OF: dict[str, str] = dict.fromkeys(
     "pass --data_dir with a folder that holds train.de and train.en, and so on",
 )
 _INSTEAD_OF["forced_bos_token"] = "pass --target_lang_code: a translation begins as the targets of the training do"
+_WITHOUT_EFFECT = {
+    **dict.fromkeys(
+        ("auto_find_batch_size", "per_device_train_batch_size", "per_device_eval_batch_size"),
+        "a batch has as many pairs as go into --max_tokens",
+    ),
+    "generation_num_beams": "pass --num_beams",
+    "generation_max_length": "a translation has at most 1.2 times as many tokens as its source and 10 more",
+}
 
 
 @dataclass(kw_only=True)
@@ -124,12 +132,21 @@ class TranslationArguments(TaskArguments):
     def _direction(self) -> tuple[str, str]:
         known = CORPORA.get(str(self.task_name))
         given = (self.source_lang, self.target_lang)
+        if self.data_dir is not None and self.dataset_name is not None:
+            raise ValueError("data_dir and dataset_name both say where the pairs are; give one")
+        if known is not None and self.dataset_name is not None:
+            raise ValueError(
+                f"{known.name} is a corpus with data of its own; leave --dataset_name {self.dataset_name} out, or give "
+                "it another name with --task_name"
+            )
         if known is None:
             if None in given or (self.data_dir is None and self.dataset_name is None):
                 raise ValueError(
                     f"corpus {self.task_name!r} is none of {', '.join(CORPORA)}; for data of one's own pass "
                     "--source_lang, --target_lang, and --data_dir or --dataset_name"
                 )
+            if self.source_lang == self.target_lang:
+                raise ValueError(f"source_lang and target_lang are both {self.source_lang!r}; name two languages")
             return str(self.source_lang), str(self.target_lang)
         first, second = known.languages
         source = self.source_lang or (first if self.target_lang in (None, second) else second)
@@ -160,6 +177,10 @@ def parse_translation_arguments(
         ValueError: A flag is unknown, missing or has a wrong value.
     """
     translation, training = parse_flags(_parser(), arguments, _defaults, _INSTEAD_OF)
+    for name, remedy in _WITHOUT_EFFECT.items():
+        value, default = getattr(training, name), training.__dataclass_fields__[name].default
+        if value != default:
+            raise ValueError(f"{name} has no effect here, got {value}; leave it out: {remedy}")
     wanted = translation.average_checkpoints
     if wanted is not None and training.load_best_model_at_end:
         raise ValueError("average_checkpoints and load_best_model_at_end both say which weights are kept; give one")
@@ -187,4 +208,6 @@ def _defaults(given: Namespace) -> list[str]:
         words += ["--task_name", Path(base_name(named)).name]
     if not (given.do_train or given.do_eval or given.do_predict):
         words += ["--do_train", "--do_eval", "--do_predict"]
+    if given.greater_is_better is None and str(given.metric_for_best_model).endswith("perplexity"):
+        words += ["--greater_is_better", "false"]  # by itself the Trainer knows this of losses alone
     return words

@@ -222,11 +222,37 @@ def test_two_processes_write_one_record(flags, tmp_path):
         (["--invalid_pairs", "keep", "--task_name", "multi30k.de-en"], "invalid_pairs must be one of refuse, drop"),
         (["--num_beams", "0", "--task_name", "multi30k.de-en"], "num_beams must be at least 1, got 0"),
         (["--train_file", "x"], "unknown flag --train_file; pass --data_dir"),
+        (["--source_lang", "de", "--target_lang", "de"], "source_lang and target_lang are both 'de'; name two"),
+        (["--dataset_name", "me/mine"], "data_dir and dataset_name both say where the pairs are; give one"),
+        (["--source_lang_code", "de_DE", "--task_name", "multi30k.de-en"], "source_lang_code is for a pretrained"),
+        (["--forced_bos_token", "en_XX"], "unknown flag --forced_bos_token; pass --target_lang_code"),
+        (["--generation_num_beams", "7", "--task_name", "multi30k.de-en"], "generation_num_beams has no effect here"),
+        (["--per_device_train_batch_size", "4", "--task_name", "multi30k.de-en"], "as many pairs as go into"),
     ],
 )
 def test_mistakes(words, message, corpus, capsys):
     assert main(["translate", "--data_dir", str(corpus), "--config_name", "tiny", *words]) == 2
     assert message in capsys.readouterr().err
+
+
+def test_the_hub_names_are_no_corpora():
+    with pytest.raises(
+        ValueError, match="multi30k.de-en is a corpus with data of its own; leave --dataset_name me/mu"
+    ):
+        parse_translation_arguments(["--dataset_name", "me/multi30k.de-en", "--config_name", "tiny"])
+    words = ["--task_name", "mine", "--source_lang", "de", "--target_lang", "en", "--config_name", "tiny", "--use_cpu"]
+    corpus = parse_translation_arguments([*words, "--dataset_name", "me/multi30k.de-en"])[0].corpus
+    assert (corpus.name, corpus.hub_id) == ("mine", "me/multi30k.de-en")
+
+
+@pytest.mark.parametrize(
+    ("metric", "greater"), [("bleu", True), ("perplexity", False), ("eval_perplexity", False), ("loss", False)]
+)
+def test_the_best_checkpoint_has_the_least_perplexity(metric, greater):
+    common = ["--task_name", "multi30k.de-en", "--config_name", "tiny", "--use_cpu", "--load_best_model_at_end"]
+    common += ["--eval_strategy", "steps", "--save_strategy", "steps", "--metric_for_best_model", metric]
+    assert parse_translation_arguments(common)[1].greater_is_better is greater
+    assert parse_translation_arguments([*common, "--greater_is_better", "true"])[1].greater_is_better is True
 
 
 def test_directions():

@@ -9,7 +9,6 @@ import pyarrow
 import pyarrow.parquet
 import pytest
 
-from hf_vasso.tasks import hub
 from hf_vasso.tasks.errors import DataError
 from hf_vasso.tasks.sentence_pairs import describe_faults, load_pairs, unusable, without
 from hf_vasso.tasks.translation import CORPORA, Corpus, get_corpus
@@ -75,6 +74,8 @@ def test_names_of_splits(tmp_path):
         ({"train.de": b"a\nb\n", "train.en": b"a\n"}, "train.en ends after line 1 and .*train.de does not"),
         ({"train.de": b"a\n", "train.en": b"a\nb\n"}, "train.de ends after line 1 and .*train.en does not"),
         ({"train.de": b"", "train.en": b""}, "there are no pairs"),
+        ({"train.de.gz": b"", "train.en": b""}, "has train.en and train.de.gz for split train; keep one of"),
+        ({"train.de": "ä\n".encode("utf-16"), "train.en": b"a\n"}, "train.de is UTF-16; convert it, for example with"),
         ({"train.de": b"a\n", "train.en": b"a\n", "train.jsonl": b"{}\n"}, "has .* for split train; keep one of"),
         ({"train.de.gz": gzip.compress(b"a\nb\n")[:-9], "train.en.gz": gzip.compress(b"a\nb\n")}, "train.de.gz, line"),
         ({"train.jsonl": b'{"de": "a", "en": "b"}\n{"de": "a"}\n'}, "train.jsonl, line 2: no text for language en"),
@@ -93,9 +94,10 @@ def test_faults_have_their_lines(tmp_path):
     (tmp_path / "train.en").write_bytes(b"one\ntwo\nstreet\nfour\n")
     pairs = load_pairs(CORPUS, str(tmp_path), ["train"]).splits["train"]
     faults = unusable(pairs)
-    assert faults == {"an empty side": [2], "bytes that are not UTF-8": [3]}
+    lost = "bytes that are not UTF-8, or characters that were lost before (U+FFFD)"
+    assert faults == {"an empty side": [2], lost: [3]}
     assert describe_faults("train", faults, range(1, 5)) == (
-        "train: of 4 pairs 1 have an empty side (lines 2), 1 have bytes that are not UTF-8 (lines 3)"
+        f"train: of 4 pairs 1 have an empty side (lines 2), 1 have {lost} (lines 3)"
     )
     assert without(pairs, faults).to_list() == [{"de": "eins", "en": "one"}, {"de": "vier", "en": "four"}]
 
@@ -112,18 +114,22 @@ def test_many_lines_are_counted():
 
 
 @pytest.mark.parametrize("nested", [False, True])
-def test_from_the_hub(monkeypatch, nested):
-    corpus = get_corpus("iwslt14.de-en")
-    rows = [{"id": "1", "translation": ROWS[0]}] if nested else [{"id": "1", **ROWS[0]}]
-    data = datasets.DatasetDict({"train": datasets.Dataset.from_list(rows)})
-    asked = []
-    monkeypatch.setattr(hub, "_failure", lambda hub_id: None)
-    monkeypatch.setattr(datasets, "load_dataset", lambda *names, **options: asked.append((names, options)) or data)
-    loaded = load_pairs(corpus, None, ["train"])
-    assert loaded.splits["train"].to_list() == ROWS[:1]
-    assert asked == [(("bbaaaa/iwslt14-de-en", "de-en"), {"revision": "refs/convert/parquet"})]
+@pytest.mark.parametrize("revision", [None, "refs/convert/parquet"])
+def test_from_the_hub(revision, nested, tmp_path):
+    """The folder stands for the hub: the data set as its owner has laid it out, or as the hub has converted it."""
+    for config in ("de-en", "fr-en") if revision else ("",):
+        for split in ("train", "validation"):
+            row = {language: f"{split} {language}" for language in ("de", "en")}
+            file = tmp_path / "hub" / config / (f"{split}/0000.parquet" if revision else f"{split}.parquet")
+            file.parent.mkdir(parents=True, exist_ok=True)
+            rows = [{"id": "1", **({"translation": row} if nested else row)}]
+            pyarrow.parquet.write_table(pyarrow.Table.from_pylist(rows), file)
+    place = {"hub_id": str(tmp_path / "hub"), "hub_config": "de-en" if revision else None, "hub_revision": revision}
+    loaded = load_pairs(Corpus("mine", ("de", "en"), {}, **place), None, ["train", "validation"])
+    found = {split: pairs.to_list() for split, pairs in loaded.splits.items()}
+    assert found == {split: [{"de": f"{split} de", "en": f"{split} en"}] for split in ("train", "validation")}
     with pytest.raises(DataError, match="no texts in fr; its columns are "):
-        load_pairs(Corpus("other", ("de", "fr"), {}, hub_id="a/b"), None, ["train"])
+        load_pairs(Corpus("other", ("de", "fr"), {}, **place), None, ["train"])
 
 
 def test_without_a_hub():
