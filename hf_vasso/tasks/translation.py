@@ -21,7 +21,7 @@ class Corpus:
         split_sizes: The official number of pairs of each split.
         hub_id: The data set on the hub, None where there is none.
         hub_config: Its configuration, None where it has one only.
-        hub_revision: Where the main branch is a loading script, the branch with the Parquet files of each configuration.
+        hub_revision: Where the main branch is a loading script, the branch with the Parquet files of configurations.
         split_files: Split to the names that its files may have, without language and suffix.
         has_words: Whether its texts are Moses' words with blanks between them already.
         lower_case: Whether both sides are lower-cased, references included.

@@ -136,8 +136,8 @@ class TranslationArguments(TaskArguments):
             raise ValueError("data_dir and dataset_name both say where the pairs are; give one")
         if known is not None and self.dataset_name is not None:
             raise ValueError(
-                f"{known.name} is a corpus with data of its own; leave --dataset_name {self.dataset_name} out, or give "
-                "it another name with --task_name"
+                f"{known.name} is a corpus with data of its own; leave --dataset_name {self.dataset_name} out, or give"
+                " it another name with --task_name"
             )
         if known is None:
             if None in given or (self.data_dir is None and self.dataset_name is None):
