@@ -173,6 +173,13 @@ def test_costs():
     assert cost_rows(compare(collection_of(make_runs("vasso", [0.5]))))[0]["relative to the base"] == ""
 
 
+def test_tokens_per_second_where_a_task_counts_them():
+    (counting,) = make_runs("none", [0.5], task="multi30k", task_label="multi30k")
+    counting.cost["tokens_per_second"] = 4489.4
+    rows = cost_rows(compare(collection_of(make_runs("none", [0.5]), [counting])))
+    assert {row["task"]: row["tokens per second"] for row in rows} == {"sst2": "", "multi30k": "4489"}
+
+
 def test_every_seeds_value():
     rows = seed_rows(compare(collection_of(make_runs("none", [0.1 + 0.2, math.nan, 0.5]))))
     place = {"task": "sst2", "metric": "accuracy", "method": "AdamW"}

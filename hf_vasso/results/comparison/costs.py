@@ -9,6 +9,8 @@ from hf_vasso.results.record import Record
 
 __all__ = ["Cost", "make_costs", "mean_cost"]
 
+_TOKENS = "tokens_per_second"
+
 
 @dataclass(frozen=True)
 class Cost:
@@ -26,6 +28,7 @@ class Cost:
         relative: Seconds per step divided by those of the task's base; None without a base, or where the two were not
             measured on one kind of device with the same number of threads.
         train_seconds: Wall-clock seconds of the training.
+        tokens_per_second: Of sources and targets without padding, during the training; None where runs have none.
         peak_memory_bytes: The most memory in use at once.
         count: The number of runs.
     """
@@ -39,6 +42,7 @@ class Cost:
     seconds_per_step: float
     relative: float | None
     train_seconds: float
+    tokens_per_second: float | None
     peak_memory_bytes: float
     count: int
 
@@ -73,6 +77,7 @@ def _cost(runs: TaskRuns, label: str) -> Cost:
         seconds_per_step=mean_cost(records, "seconds_per_step"),
         relative=_relative(records, runs.methods[runs.base] if runs.base else []),
         train_seconds=mean_cost(records, "train_seconds"),
+        tokens_per_second=mean_cost(records, _TOKENS) if all(_TOKENS in record.cost for record in records) else None,
         peak_memory_bytes=mean_cost(records, "peak_memory_bytes"),
         count=len(records),
     )

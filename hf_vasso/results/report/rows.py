@@ -208,8 +208,9 @@ def cost_rows(comparison: Comparison) -> list[Row]:
 
     Returns:
         "task", "method", "forward passes", "steps", "seconds per step", "relative to the base" (empty where unknown),
-        "training (s)", "peak memory (MiB)" and "n".
+        "training (s)", "tokens per second" (where a task counts tokens), "peak memory (MiB)" and "n".
     """
+    counts_tokens = any(cost.tokens_per_second is not None for cost in comparison.costs)
     return [
         {
             **_place(comparison, cost),
@@ -217,8 +218,9 @@ def cost_rows(comparison: Comparison) -> list[Row]:
             "forward passes": f"{cost.passes:.0f}",
             "steps": f"{cost.steps:.0f}",
             "seconds per step": f"{cost.seconds_per_step:.4f}",
-            "relative to the base": "" if cost.relative is None else f"{cost.relative:.2f}",
+            "relative to the base": _number(cost.relative, ".2f"),
             "training (s)": f"{cost.train_seconds:.1f}",
+            **({"tokens per second": _number(cost.tokens_per_second, ".0f")} if counts_tokens else {}),
             "peak memory (MiB)": f"{cost.peak_memory_bytes / 2**20:.0f}",
             "n": str(cost.count),
         }
@@ -295,7 +297,11 @@ def _interval(metric: str, low: float, high: float) -> str:
 
 
 def _p_value(p_value: float | None) -> str:
-    return "" if p_value is None else f"{p_value:.2g}"
+    return _number(p_value, ".2g")
+
+
+def _number(number: float | None, form: str) -> str:
+    return "" if number is None else format(number, form)
 
 
 def _seeds(counts: Sequence[int]) -> str:
