@@ -2,6 +2,8 @@
 
 import pytest
 import sacremoses
+from datasets import Dataset
+from datasets.fingerprint import Hasher
 from transformers import AutoTokenizer
 
 from hf_vasso.tasks.subwords import decoded_words, encode_words, learn_tokenizer, mirrored, moses_words
@@ -12,8 +14,10 @@ TEXTS = {"de": GERMAN, "en": ENGLISH}
 
 
 def learn(lower_case):
-    sentences = [moses_words(text, language, lower_case) for language, texts in TEXTS.items() for text in texts]
-    return learn_tokenizer(sentences, "de", "en", 100, lower_case)
+    words = {
+        language: [moses_words(text, language, lower_case) for text in texts] for language, texts in TEXTS.items()
+    }
+    return learn_tokenizer(Dataset.from_dict(words), "de", "en", 100, lower_case)
 
 
 @pytest.fixture(scope="module", params=[False, True], ids=["cased", "lower-cased"])
@@ -56,10 +60,12 @@ def test_equal_sentences_give_an_equal_one(tokenizer):
     for _ in range(3):  # the library's hash tables have another order each time
         again = learn(tokenizer.do_lower_case)
         assert (again.encoder, again.bpe_ranks) == (tokenizer.encoder, tokenizer.bpe_ranks)
+        assert Hasher.hash(again) == Hasher.hash(learn(tokenizer.do_lower_case))  # of which the cache makes its keys
 
 
 def test_the_most_frequent_pair_is_merged_first():
-    tokenizer = learn_tokenizer(["ab ab ab ac", "ab"], "de", "en", 100, lower_case=False)
+    words = Dataset.from_dict({"de": ["ab ab ab ac"], "en": ["ab"]})
+    tokenizer = learn_tokenizer(words, "de", "en", 100, lower_case=False)
     assert list(tokenizer.bpe_ranks) == [("a", "b</w>"), ("a", "c</w>")]
     assert tokenizer.tokenize("ab ac ad") == ["ab</w>", "ac</w>", "a", "d</w>"]
 
