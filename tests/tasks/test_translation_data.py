@@ -50,6 +50,13 @@ def columns(data) -> dict[str, dict]:
     return {name: split.to_dict() for name, split in data.splits.items()}
 
 
+def characters(tokenizer) -> set[str]:
+    """All that stand in its subwords."""
+    return set(
+        "".join(piece.removesuffix("</w>") for piece in set(tokenizer.encoder) - set(tokenizer.all_special_tokens))
+    )
+
+
 def test_nothing_is_learned_or_encoded_twice(load, cached, monkeypatch):
     first = load("--vocab_size", "60")
     files = cached()
@@ -99,3 +106,25 @@ def test_a_saved_tokenizer_encodes_once(load, cached, tmp_path):
     files = cached()
     assert columns(load("--model_name_or_path", str(tmp_path / "trained"))) == columns(data)
     assert cached() == files
+
+
+def test_subwords_are_learned_from_the_training_part_alone(load, corpus):
+    for split in ("valid", "test"):
+        add_pairs(corpus, split, ("Quark", "Xylophone"))
+    data = load()
+    assert characters(data.tokenizer) == set("".join(lines(corpus, "train.de") + lines(corpus, "train.en"))) - {" "}
+    assert data.tokenizer.unk_token_id in data.splits["test"][0]["labels"]
+
+
+def test_what_the_recipe_leaves_out_is_neither_trained_on_nor_learned_from(load, corpus):
+    good = lines(corpus, "train.en")
+    for split in ("train", "valid"):
+        add_pairs(corpus, split, ("q q", "q q q q"), ("y " * 176, "y " * 176))
+    data = load("--task_name", "iwslt14.de-en", "--max_source_length", "999", "--max_target_length", "999")
+    assert load.said == [
+        "train: of 42 pairs 1 have more than 175 words (lines 2), 1 have over 1.5 times as many words on one side as "
+        "on the other (lines 1); the recipe leaves them out"
+    ]
+    assert data.splits["train"]["words"][:] == data.splits["train"]["text"][:] == good
+    assert not characters(data.tokenizer) & {"q", "y"}
+    assert data.splits["validation"]["words"][:2] == ["q q q q", "y " * 176]
