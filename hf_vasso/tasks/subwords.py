@@ -31,7 +31,7 @@ def learn_tokenizer(words: Dataset, source: str, target: str, vocab_size: int, l
         words: A column of sentences for each language, as `moses_words` gives them.
         source: The language that it encodes.
         target: The language that it decodes.
-        vocab_size: Subwords at most, the special ones included.
+        vocab_size: Subwords at most, the special ones included; all single characters are among them, be they more.
         lower_case: Whether it is to lower-case texts.
 
     Returns:

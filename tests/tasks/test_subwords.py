@@ -77,3 +77,10 @@ def test_a_saved_folder_is_whole(tokenizer, tmp_path):
     assert loaded.decode(tokenizer(GERMAN[0])["input_ids"]) == tokenizer.decode(tokenizer(GERMAN[0])["input_ids"])
     special = ("unk_token_id", "eos_token_id", "pad_token_id", "bos_token_id")
     assert [getattr(loaded, name) for name in special] == [getattr(tokenizer, name) for name in special]
+
+
+def test_a_vocabulary_never_lacks_single_characters():
+    words = Dataset.from_dict({"de": ["ab ab"], "en": ["ca"]})
+    tokenizer = learn_tokenizer(words, "de", "en", 1, lower_case=False)
+    assert set(tokenizer.encoder) - set(tokenizer.all_special_tokens) == {"a", "b", "c", "a</w>", "b</w>"}
+    assert tokenizer.bpe_ranks == {}
