@@ -7,7 +7,7 @@ from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
-from datasets import Dataset
+from datasets import Dataset, are_progress_bars_disabled
 from tokenizers import Tokenizer
 from tokenizers.models import BPE
 from tokenizers.pre_tokenizers import WhitespaceSplit
@@ -103,7 +103,7 @@ def _learned(sources: Sequence[str], targets: Sequence[str], vocab_size: int) ->
         vocab_size=vocab_size,
         special_tokens=[*_SPECIAL_TOKENS.values(), *endings],  # pyright: ignore[reportArgumentType]
         end_of_word_suffix=_END_OF_WORD,
-        show_progress=False,
+        show_progress=not are_progress_bars_disabled(),
     )
     learned.train_from_iterator(sentences, trainer)
     return {"encoding": [learned.to_str()]}

@@ -2,10 +2,11 @@
 
 import pytest
 import sacremoses
-from datasets import Dataset
+from datasets import Dataset, disable_progress_bars, enable_progress_bars
 from datasets.fingerprint import Hasher
 from transformers import AutoTokenizer
 
+from hf_vasso.tasks import subwords
 from hf_vasso.tasks.subwords import decoded_words, encode_words, learn_tokenizer, mirrored, moses_words
 
 GERMAN = ["Der Hund läuft über die Straße.", "Das Haus, das ich sah, war groß.", "Sie sagt: „Wie geht es?“"]
@@ -84,3 +85,21 @@ def test_a_vocabulary_never_lacks_single_characters():
     tokenizer = learn_tokenizer(words, "de", "en", 1, lower_case=False)
     assert set(tokenizer.encoder) - set(tokenizer.all_special_tokens) == {"a", "b", "c", "a</w>", "b</w>"}
     assert tokenizer.bpe_ranks == {}
+
+
+def test_bars_are_shown_unless_datasets_shows_none(monkeypatch, capsys):
+    """The library's own are not drawn outside a terminal, so it is seen what it is told."""
+    told, trainer = [], subwords.BpeTrainer
+
+    def record(**settings):
+        told.append(settings["show_progress"])
+        return trainer(**settings)
+
+    monkeypatch.setattr(subwords, "BpeTrainer", record)
+    disable_progress_bars()
+    learn(lower_case=False)
+    assert capsys.readouterr().err == ""
+    enable_progress_bars()
+    learn(lower_case=False)
+    assert "Learning subwords: 100%" in capsys.readouterr().err
+    assert told == [False, True]
