@@ -2,11 +2,12 @@
 
 import json
 import tempfile
-from collections.abc import Iterable, Mapping, Sequence
-from functools import cache
+from collections.abc import Mapping, Sequence
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
+from datasets import Dataset, are_progress_bars_disabled
 from tokenizers import Tokenizer
 from tokenizers.models import BPE
 from tokenizers.pre_tokenizers import WhitespaceSplit
@@ -19,9 +20,7 @@ _SPECIAL_TOKENS = {"unk_token": "<unk>", "eos_token": "</s>", "pad_token": "<pad
 _END_OF_WORD = "</w>"
 
 
-def learn_tokenizer(
-    sentences: Iterable[str], source: str, target: str, vocab_size: int, lower_case: bool
-) -> FSMTTokenizer:
+def learn_tokenizer(words: Dataset, source: str, target: str, vocab_size: int, lower_case: bool) -> FSMTTokenizer:
     """
     Learn a byte-pair encoding.
 
@@ -29,29 +28,25 @@ def learn_tokenizer(
     `AutoTokenizer`: of a text it finds Moses' words by sacremoses, and it puts them together again when it decodes.
 
     Args:
-        sentences: Those of both languages, as `moses_words` gives them.
+        words: A column of sentences for each language, as `moses_words` gives them.
         source: The language that it encodes.
         target: The language that it decodes.
-        vocab_size: Subwords at most, the special ones included.
+        vocab_size: Subwords at most, the special ones included; all single characters are among them, be they more.
         lower_case: Whether it is to lower-case texts.
 
     Returns:
-        The tokenizer. Equal sentences give an equal one.
+        The tokenizer. Equal sentences give an equal one, and what was learned before comes from the cache of
+        `datasets`.
     """
-    sentences = list(sentences)
-    learned = Tokenizer(BPE(unk_token=_SPECIAL_TOKENS["unk_token"], end_of_word_suffix=_END_OF_WORD))
-    learned.pre_tokenizer = WhitespaceSplit()  # pyright: ignore[reportAttributeAccessIssue]
-    # The trainer numbers characters with an ending as it comes upon them, in another order each time, and by their
-    # numbers it breaks ties. Named beforehand they are in order.
-    endings = sorted({word[-1] + _END_OF_WORD for sentence in sentences for word in sentence.split()})
-    trainer = BpeTrainer(
-        vocab_size=vocab_size,
-        special_tokens=[*_SPECIAL_TOKENS.values(), *endings],  # pyright: ignore[reportArgumentType]
-        end_of_word_suffix=_END_OF_WORD,
-        show_progress=False,
+    learned = words.map(
+        partial(_learned, vocab_size=vocab_size),
+        input_columns=[source, target],
+        batched=True,
+        batch_size=None,  # all sentences at once
+        remove_columns=words.column_names,
+        desc="Learning subwords",
     )
-    learned.train_from_iterator(sentences, trainer)
-    model = json.loads(learned.to_str())["model"]
+    model = json.loads(learned[0]["encoding"])["model"]
     return _tokenizer(model["vocab"], model["merges"], source, target, lower_case)
 
 
@@ -96,6 +91,24 @@ def decoded_words(tokenizer: FSMTTokenizer, ids: Sequence[int]) -> str:
     return "".join(pieces).replace(_END_OF_WORD, " ").strip()
 
 
+def _learned(sources: Sequence[str], targets: Sequence[str], vocab_size: int) -> dict[str, list[str]]:
+    """One row: the encoding, as `tokenizers` writes it."""
+    sentences = [*sources, *targets]
+    learned = Tokenizer(BPE(unk_token=_SPECIAL_TOKENS["unk_token"], end_of_word_suffix=_END_OF_WORD))
+    learned.pre_tokenizer = WhitespaceSplit()  # pyright: ignore[reportAttributeAccessIssue]
+    # The trainer numbers characters with an ending as it comes upon them, in another order each time, and by their
+    # numbers it breaks ties. Named beforehand they are in order.
+    endings = sorted({word[-1] + _END_OF_WORD for sentence in sentences for word in sentence.split()})
+    trainer = BpeTrainer(
+        vocab_size=vocab_size,
+        special_tokens=[*_SPECIAL_TOKENS.values(), *endings],  # pyright: ignore[reportArgumentType]
+        end_of_word_suffix=_END_OF_WORD,
+        show_progress=not are_progress_bars_disabled(),
+    )
+    learned.train_from_iterator(sentences, trainer)
+    return {"encoding": [learned.to_str()]}
+
+
 @cache
 def _moses(language: str) -> FSMTTokenizer:
     return _tokenizer({}, [], language, language, lower_case=False)
@@ -108,7 +121,7 @@ def _tokenizer(
         vocabulary_file, merges_file = Path(folder, "vocabulary.json"), Path(folder, "merges.txt")
         vocabulary_file.write_text(json.dumps(vocabulary), encoding="utf-8")
         merges_file.write_text("".join(f"{' '.join(merge)}\n" for merge in merges), encoding="utf-8")
-        return FSMTTokenizer(
+        tokenizer = FSMTTokenizer(
             langs=[source, target],
             src_vocab_file=str(vocabulary_file),
             tgt_vocab_file=str(vocabulary_file),
@@ -117,3 +130,8 @@ def _tokenizer(
             sep_token=_SPECIAL_TOKENS["eos_token"],
             **_SPECIAL_TOKENS,
         )
+    # The files are gone, and by their names equal tokenizers would have different hashes.
+    for name in tokenizer.vocab_files_names:
+        setattr(tokenizer, name, None)
+        tokenizer.init_kwargs[name] = None
+    return tokenizer

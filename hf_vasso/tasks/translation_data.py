@@ -69,8 +69,8 @@ def load_corpus(arguments: TranslationArguments, names: Sequence[str], say: Say)
         pairs["train"], words["train"] = without(pairs["train"], left_out), without(words["train"], left_out)
     tokenizer = _tokenizer(arguments, words)
     texts = {name: as_texts(of_split, corpus) for name, of_split in pairs.items()}
-    # The key of the cache of `datasets`, made now: a tokenizer has another hash after its first call.
-    key, encode = Hasher.hash([tokenizer, arguments.source_prefix]), _encoder(tokenizer, arguments.source_prefix)
+    encode = _encoder(tokenizer, arguments.source_prefix)
+    key = Hasher.hash(encode)  # of the cache of `datasets`, made now: a tokenizer has another one after its first call
     splits = {name: _encoded(arguments, encode, key, texts[name], words[name]) for name in pairs}
     if "train" in names:
         splits["train"] = _short_enough(splits["train"], pairs["train"][_LINE][:], arguments, say)
@@ -134,8 +134,7 @@ def _limited(pairs: Mapping[str, datasets.Dataset], arguments: TranslationArgume
 def _tokenizer(arguments: TranslationArguments, words: Mapping[str, datasets.Dataset]) -> PreTrainedTokenizerBase:
     source, target = arguments.corpus.languages
     if arguments.model_name_or_path is None:
-        sentences = [*words["train"][source], *words["train"][target]]
-        return learn_tokenizer(sentences, source, target, arguments.vocab_size, arguments.corpus.lower_case)
+        return learn_tokenizer(words["train"], source, target, arguments.vocab_size, arguments.corpus.lower_case)
     return pretrained_tokenizer(arguments)
 
 

@@ -2,8 +2,11 @@
 
 import pytest
 import sacremoses
+from datasets import Dataset, disable_progress_bars, enable_progress_bars
+from datasets.fingerprint import Hasher
 from transformers import AutoTokenizer
 
+from hf_vasso.tasks import subwords
 from hf_vasso.tasks.subwords import decoded_words, encode_words, learn_tokenizer, mirrored, moses_words
 
 GERMAN = ["Der Hund läuft über die Straße.", "Das Haus, das ich sah, war groß.", "Sie sagt: „Wie geht es?“"]
@@ -12,8 +15,10 @@ TEXTS = {"de": GERMAN, "en": ENGLISH}
 
 
 def learn(lower_case):
-    sentences = [moses_words(text, language, lower_case) for language, texts in TEXTS.items() for text in texts]
-    return learn_tokenizer(sentences, "de", "en", 100, lower_case)
+    words = {
+        language: [moses_words(text, language, lower_case) for text in texts] for language, texts in TEXTS.items()
+    }
+    return learn_tokenizer(Dataset.from_dict(words), "de", "en", 100, lower_case)
 
 
 @pytest.fixture(scope="module", params=[False, True], ids=["cased", "lower-cased"])
@@ -56,10 +61,12 @@ def test_equal_sentences_give_an_equal_one(tokenizer):
     for _ in range(3):  # the library's hash tables have another order each time
         again = learn(tokenizer.do_lower_case)
         assert (again.encoder, again.bpe_ranks) == (tokenizer.encoder, tokenizer.bpe_ranks)
+        assert Hasher.hash(again) == Hasher.hash(learn(tokenizer.do_lower_case))  # of which the cache makes its keys
 
 
 def test_the_most_frequent_pair_is_merged_first():
-    tokenizer = learn_tokenizer(["ab ab ab ac", "ab"], "de", "en", 100, lower_case=False)
+    words = Dataset.from_dict({"de": ["ab ab ab ac"], "en": ["ab"]})
+    tokenizer = learn_tokenizer(words, "de", "en", 100, lower_case=False)
     assert list(tokenizer.bpe_ranks) == [("a", "b</w>"), ("a", "c</w>")]
     assert tokenizer.tokenize("ab ac ad") == ["ab</w>", "ac</w>", "a", "d</w>"]
 
@@ -71,3 +78,28 @@ def test_a_saved_folder_is_whole(tokenizer, tmp_path):
     assert loaded.decode(tokenizer(GERMAN[0])["input_ids"]) == tokenizer.decode(tokenizer(GERMAN[0])["input_ids"])
     special = ("unk_token_id", "eos_token_id", "pad_token_id", "bos_token_id")
     assert [getattr(loaded, name) for name in special] == [getattr(tokenizer, name) for name in special]
+
+
+def test_a_vocabulary_never_lacks_single_characters():
+    words = Dataset.from_dict({"de": ["ab ab"], "en": ["ca"]})
+    tokenizer = learn_tokenizer(words, "de", "en", 1, lower_case=False)
+    assert set(tokenizer.encoder) - set(tokenizer.all_special_tokens) == {"a", "b", "c", "a</w>", "b</w>"}
+    assert tokenizer.bpe_ranks == {}
+
+
+def test_bars_are_shown_unless_datasets_shows_none(monkeypatch, capsys):
+    """The library's own are not drawn outside a terminal, so it is seen what it is told."""
+    told, trainer = [], subwords.BpeTrainer
+
+    def record(**settings):
+        told.append(settings["show_progress"])
+        return trainer(**settings)
+
+    monkeypatch.setattr(subwords, "BpeTrainer", record)
+    disable_progress_bars()
+    learn(lower_case=False)
+    assert capsys.readouterr().err == ""
+    enable_progress_bars()
+    learn(lower_case=False)
+    assert "Learning subwords: 100%" in capsys.readouterr().err
+    assert told == [False, True]

@@ -3,6 +3,7 @@
 import pytest
 import torch
 import transformers
+from datasets import Dataset
 from transformers import AutoModelForSeq2SeqLM, AutoTokenizer
 
 from hf_vasso.tasks.subwords import learn_tokenizer, mirrored
@@ -11,7 +12,8 @@ from hf_vasso.tasks.translation_model import ARCHITECTURES, new_model
 
 @pytest.fixture(scope="module")
 def tokenizer():
-    return learn_tokenizer(["Der Hund läuft .", "The dog runs ."], "de", "en", 60, lower_case=False)
+    words = Dataset.from_dict({"de": ["Der Hund läuft ."], "en": ["The dog runs ."]})
+    return learn_tokenizer(words, "de", "en", 60, lower_case=False)
 
 
 def count_of_recipe(layers, width, feed_forward, vocabulary):

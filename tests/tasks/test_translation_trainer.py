@@ -30,8 +30,8 @@ PAIRS = {
 
 @pytest.fixture(scope="module")
 def tokenizer():
-    sentences = [moses_words(text, language, False) for language, texts in PAIRS.items() for text in texts]
-    return learn_tokenizer(sentences, "de", "en", 60, lower_case=False)
+    words = {language: [moses_words(text, language, False) for text in texts] for language, texts in PAIRS.items()}
+    return learn_tokenizer(datasets.Dataset.from_dict(words), "de", "en", 60, lower_case=False)
 
 
 @pytest.fixture(scope="module")
