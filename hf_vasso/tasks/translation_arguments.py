@@ -93,7 +93,11 @@ class TranslationArguments(TaskArguments):
         default=4096, metadata={"help": "Padded tokens of a batch on either side, at most, at least 1."}
     )
     vocab_size: int = field(
-        default=10000, metadata={"help": "Subwords of a model trained from scratch, both languages together."}
+        default=10000,
+        metadata={
+            "help": "Subwords of a model trained from scratch at most, both languages together; all single characters "
+            "are among them, be they more."
+        },
     )
     max_source_length: int = field(default=256, metadata={"help": "Longest training source, in tokens, at least 1."})
     max_target_length: int = field(default=256, metadata={"help": "Longest training target, in tokens, at least 1."})
