@@ -191,6 +191,13 @@ class TranslationRun(TaskRun[TranslationArguments]):
     def has_evaluated(self, record: Record) -> bool:
         return any(name.startswith("validation_") for name in record.metrics)
 
+    def predicted(self, record: Record) -> dict[str, Any] | None:
+        if self.arguments.corpus.headline not in record.metrics:
+            return None
+        metrics = {name: value for name, value in record.metrics.items() if not name.startswith("validation_")}
+        kept = {name: getattr(record, name) for name in ("signatures", "eval_examples", "data")}
+        return {"metrics": metrics, **kept}
+
     def direction(self, metric: str) -> str:
         return "lower" if metric.endswith(("loss", "perplexity")) else "higher"
 

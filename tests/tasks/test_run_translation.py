@@ -239,3 +239,43 @@ def test_directions():
         translation, training = parse_translation_arguments([*common, *words])
         assert translation.corpus.languages == languages
     assert training.output_dir == "runs/multi30k.de-en/tiny/vasso/seed-42"
+
+
+@pytest.fixture
+def learning(flags):
+    """Flags with which the model learns enough for scores that are not zero."""
+    return [*flags, "--method", "none", "--max_steps", "40", "--learning_rate", "3e-3", "--num_beams", "1"]
+
+
+def test_an_evaluation_after_the_prediction_keeps_its_scores(learning, tmp_path, capsys):
+    assert main(learning) == 0
+    whole = read_record(tmp_path / "run" / "result.json")
+    parts = [*learning, "--output_dir", str(tmp_path / "parts")]
+    for stages in (["--do_train"], ["--do_predict"], ["--do_eval"]):
+        assert main([*parts, *stages]) == 0
+    record = read_record(tmp_path / "parts" / "result.json")
+    for name in ("metrics", "signatures", "eval_examples", "data"):
+        assert getattr(record, name) == getattr(whole, name)
+    assert list(record.metrics) == list(whole.metrics) and record.metrics["chrf"] > 0
+    capsys.readouterr()
+    for stages in ([], ["--do_predict"], ["--do_eval"]):
+        assert main([*parts, *stages]) == 0
+    assert capsys.readouterr().out.count("finished before") == 3
+
+    assert main([*parts, "--do_predict", "--max_predict_samples", "2"]) == 0  # judged anew, and evaluated as before
+    fewer = read_record(tmp_path / "parts" / "result.json")
+    assert f"chrf: {fewer.metrics['chrf']:.2f} (" in capsys.readouterr().out
+    assert (fewer.eval_examples, fewer.metrics["chrf"] == record.metrics["chrf"]) == (2, False)
+    assert fewer.metrics["validation_chrf"] == record.metrics["validation_chrf"]
+
+
+def test_scores_that_a_record_has_lost_are_found_again(learning, tmp_path):
+    assert main(learning) == 0
+    file = tmp_path / "run" / "result.json"
+    record = read_record(file)
+    content = json.loads(file.read_text())
+    for entry in ("metrics", "directions"):
+        content[entry] = {name: value for name, value in content[entry].items() if name.startswith("validation_")}
+    file.write_text(json.dumps(content))
+    assert main([*learning, "--do_predict"]) == 0
+    assert read_record(file).metrics == record.metrics
