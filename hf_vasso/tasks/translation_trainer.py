@@ -14,14 +14,12 @@ from torch.nn import functional
 from torch.utils.data import DataLoader
 
 from hf_vasso.tasks.card_trainer import CardMixin
+from hf_vasso.tasks.model_positions import longest_translation
 from hf_vasso.tasks.token_batches import TokenBatches
 from hf_vasso.training.loss_scale import IGNORE_INDEX
 from hf_vasso.training.trainer import VassoSeq2SeqTrainer
 
 __all__ = ["TranslationTrainer", "pair_lengths"]
-
-# fairseq's for IWSLT: a translation has at most 1.2 times as many tokens as its source, and ten more.
-_LONGEST_TIMES, _LONGEST_PLUS = 1.2, 10
 
 
 class TranslationTrainer(CardMixin, VassoSeq2SeqTrainer):
@@ -123,13 +121,12 @@ class TranslationTrainer(CardMixin, VassoSeq2SeqTrainer):
         found: list[tuple[int, list[int]]] = []
         for rows in self._share(data):
             sources = self._prepare_inputs(self.data_collator([{"input_ids": data[row]["input_ids"]} for row in rows]))
-            longest = int(_LONGEST_TIMES * sources["input_ids"].shape[1]) + _LONGEST_PLUS
             with self.compute_loss_context_manager():
                 ids = model.generate(
                     **sources,
                     num_beams=self.num_beams,
                     length_penalty=1.0,
-                    max_new_tokens=longest,
+                    max_new_tokens=longest_translation(model, sources["input_ids"].shape[1]),
                     do_sample=False,
                 )
             found += zip(rows, ids.tolist(), strict=True)
