@@ -92,7 +92,7 @@ class TranslationTrainer(CardMixin, VassoSeq2SeqTrainer):
         Returns:
             Nats per token, over all pairs on all processes.
         """
-        model: Any = self.accelerator.unwrap_model(self.model).eval()
+        model = self._prepared_model()
         total = torch.zeros(2, dtype=torch.float64, device=self.args.device)
         for batch in self._loader(data, self._share(data)):
             with self.compute_loss_context_manager():
@@ -117,7 +117,7 @@ class TranslationTrainer(CardMixin, VassoSeq2SeqTrainer):
         Returns:
             (pairs,): the ids of each translation, special ones included, in the order of the data, on all processes.
         """
-        model: Any = self.accelerator.unwrap_model(self.model).eval()
+        model = self._prepared_model()
         found: list[tuple[int, list[int]]] = []
         for rows in self._share(data):
             sources = self._prepare_inputs(self.data_collator([{"input_ids": data[row]["input_ids"]} for row in rows]))
@@ -131,6 +131,15 @@ class TranslationTrainer(CardMixin, VassoSeq2SeqTrainer):
                 )
             found += zip(rows, ids.tolist(), strict=True)
         return [ids for _, ids in sorted(gather_object(found))]
+
+    def _prepared_model(self) -> Any:
+        """The model as the Trainer's own evaluation has it: under autocast though untrained, cast where asked."""
+        model: Any = self.accelerator.unwrap_model(self.model).eval()
+        if not self.accelerator._models:
+            self.accelerator.prepare_model(model, evaluation_mode=True)
+        if self.is_in_train or not (self.args.fp16_full_eval or self.args.bf16_full_eval):
+            return model
+        return model.to(self.args.device, torch.float16 if self.args.fp16_full_eval else torch.bfloat16)
 
     def _loader(self, data: datasets.Dataset, batches: Iterable[list[int]]) -> DataLoader:
         """A loader of this process' batches, which accelerate must not share out again."""
