@@ -19,6 +19,7 @@ from hf_vasso.tasks.bleu import TranslationScores, score_translations
 from hf_vasso.tasks.checkpoint_average import average_checkpoints, last_checkpoints
 from hf_vasso.tasks.cost import TrainingClock
 from hf_vasso.tasks.errors import user_errors
+from hf_vasso.tasks.model_positions import fit_positions
 from hf_vasso.tasks.plan import PlannedTraining, TrainingSize, size_of_epochs, with_passes
 from hf_vasso.tasks.pretrained_translation import TranslationCollator, pretrained_model, pretrained_tokenizer
 from hf_vasso.tasks.subwords import decoded_words
@@ -33,7 +34,7 @@ from hf_vasso.training.arguments import VassoSeq2SeqTrainingArguments
 
 __all__ = ["TranslationRun", "main", "run_translation"]
 
-_POSITIONS_TIMES = 4  # a test sentence may be longer than all that is trained on, and so may its translation
+_POSITIONS_TIMES = 4  # so that whoever translates with the model need not mind how long sentences are
 _FILES = {"test": TRANSLATIONS_FILE, "references": REFERENCES_FILE}
 
 
@@ -125,6 +126,7 @@ class TranslationRun(TaskRun[TranslationArguments]):
         self.splits, self.source, self.fingerprints = data.splits, data.source, data.fingerprints
         self.tokenizer = data.tokenizer
         model = _load_model(arguments, data.tokenizer)
+        fit_positions(model, self.splits)
         self.trainer = TranslationTrainer(
             model=model,
             args=self.training,
@@ -190,6 +192,13 @@ class TranslationRun(TaskRun[TranslationArguments]):
 
     def has_evaluated(self, record: Record) -> bool:
         return any(name.startswith("validation_") for name in record.metrics)
+
+    def predicted(self, record: Record) -> dict[str, Any] | None:
+        if self.arguments.corpus.headline not in record.metrics:
+            return None
+        metrics = {name: value for name, value in record.metrics.items() if not name.startswith("validation_")}
+        kept = {name: getattr(record, name) for name in ("signatures", "eval_examples", "data")}
+        return {"metrics": metrics, **kept}
 
     def direction(self, metric: str) -> str:
         return "lower" if metric.endswith(("loss", "perplexity")) else "higher"

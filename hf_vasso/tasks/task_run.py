@@ -127,6 +127,10 @@ class TaskRun(ABC, Generic[Arguments]):
         """Whether a record has what `evaluate` finds out."""
         return bool(record.metrics)
 
+    def predicted(self, record: Record) -> dict[str, Any] | None:
+        """What of a record's entries `predict` has found out, None if it has not; some tasks only write files."""
+        return {}
+
     def check(self) -> None:
         """
         Refuse to go on with something else than the folder holds.
@@ -189,13 +193,11 @@ class TaskRun(ABC, Generic[Arguments]):
         """Evaluate and predict, and write the record and the card."""
         arguments = self.arguments if before is None else self._with_limits_of(before)
         evaluated = self._evaluated(before)
-        if self.training.do_predict:
-            predicted = self.predict()
-            metrics = {**predicted.get("metrics", {}), **evaluated["metrics"]}
-            evaluated |= {**predicted, "metrics": metrics}
-            self._say("\n".join(f"predictions: {path}" for path in self.folder.prediction_files.values()))
+        predicted = self._predicted(before)
+        metrics = predicted.get("metrics", {})  # they stand first, and those of an earlier prediction do not hold
+        outcome = {**evaluated, **predicted, "metrics": {**metrics, **evaluated["metrics"], **metrics}}
         trained = (self.folder.training or _NOT_TRAINED)["entries"]
-        record = self._record(arguments, {"environment": self._environment(), **trained, **evaluated})
+        record = self._record(arguments, {"environment": self._environment(), **trained, **outcome})
         if self.training.process_index == 0:
             write_record(record, self.folder.path)
         self.trainer.card = self.card(record)
@@ -208,7 +210,9 @@ class TaskRun(ABC, Generic[Arguments]):
         asked = self.training
         trained = not asked.do_train or self.folder.training is not None
         evaluated = not asked.do_eval or self.has_evaluated(record)
-        predicted = not asked.do_predict or all(path.exists() for path in self.folder.prediction_files.values())
+        predicted = not asked.do_predict or (
+            self.predicted(record) is not None and all(path.exists() for path in self.folder.prediction_files.values())
+        )
         same_limits = all(
             getattr(self.arguments, limit) == record.arguments[limit]
             for stage, limit in _LIMITS.items()
@@ -274,9 +278,17 @@ class TaskRun(ABC, Generic[Arguments]):
             return {**self.evaluate(), "data": self._data()}
         if before is None:
             return {**_NOT_EVALUATED, "data": self._data()}
-        if before.metrics:
+        if self.has_evaluated(before):
             self._say(f"{self.folder.path}: not evaluated now; the metrics are those of an earlier command")
         return {name: getattr(before, name) for name in (*_NOT_EVALUATED, "data")}
+
+    def _predicted(self, before: Record | None) -> dict[str, Any]:
+        """The record's entries about a prediction: now, by an earlier command, or none."""
+        if self.training.do_predict:
+            found = self.predict()
+            self._say("\n".join(f"predictions: {path}" for path in self.folder.prediction_files.values()))
+            return found
+        return {} if before is None else self.predicted(before) or {}
 
     def _data(self) -> dict[str, str]:
         """The record's entry about the data: what the run was trained on, perhaps earlier, and is judged on."""

@@ -14,14 +14,12 @@ from torch.nn import functional
 from torch.utils.data import DataLoader
 
 from hf_vasso.tasks.card_trainer import CardMixin
+from hf_vasso.tasks.model_positions import longest_translation
 from hf_vasso.tasks.token_batches import TokenBatches
 from hf_vasso.training.loss_scale import IGNORE_INDEX
 from hf_vasso.training.trainer import VassoSeq2SeqTrainer
 
 __all__ = ["TranslationTrainer", "pair_lengths"]
-
-# fairseq's for IWSLT: a translation has at most 1.2 times as many tokens as its source, and ten more.
-_LONGEST_TIMES, _LONGEST_PLUS = 1.2, 10
 
 
 class TranslationTrainer(CardMixin, VassoSeq2SeqTrainer):
@@ -94,7 +92,7 @@ class TranslationTrainer(CardMixin, VassoSeq2SeqTrainer):
         Returns:
             Nats per token, over all pairs on all processes.
         """
-        model: Any = self.accelerator.unwrap_model(self.model).eval()
+        model = self._prepared_model()
         total = torch.zeros(2, dtype=torch.float64, device=self.args.device)
         for batch in self._loader(data, self._share(data)):
             with self.compute_loss_context_manager():
@@ -119,21 +117,29 @@ class TranslationTrainer(CardMixin, VassoSeq2SeqTrainer):
         Returns:
             (pairs,): the ids of each translation, special ones included, in the order of the data, on all processes.
         """
-        model: Any = self.accelerator.unwrap_model(self.model).eval()
+        model = self._prepared_model()
         found: list[tuple[int, list[int]]] = []
         for rows in self._share(data):
             sources = self._prepare_inputs(self.data_collator([{"input_ids": data[row]["input_ids"]} for row in rows]))
-            longest = int(_LONGEST_TIMES * sources["input_ids"].shape[1]) + _LONGEST_PLUS
             with self.compute_loss_context_manager():
                 ids = model.generate(
                     **sources,
                     num_beams=self.num_beams,
                     length_penalty=1.0,
-                    max_new_tokens=longest,
+                    max_new_tokens=longest_translation(model, sources["input_ids"].shape[1]),
                     do_sample=False,
                 )
             found += zip(rows, ids.tolist(), strict=True)
         return [ids for _, ids in sorted(gather_object(found))]
+
+    def _prepared_model(self) -> Any:
+        """The model as the Trainer's own evaluation has it: under autocast though untrained, cast where asked."""
+        model: Any = self.accelerator.unwrap_model(self.model).eval()
+        if not self.accelerator._models:
+            self.accelerator.prepare_model(model, evaluation_mode=True)
+        if self.is_in_train or not (self.args.fp16_full_eval or self.args.bf16_full_eval):
+            return model
+        return model.to(self.args.device, torch.float16 if self.args.fp16_full_eval else torch.bfloat16)
 
     def _loader(self, data: datasets.Dataset, batches: Iterable[list[int]]) -> DataLoader:
         """A loader of this process' batches, which accelerate must not share out again."""

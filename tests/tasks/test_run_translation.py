@@ -11,11 +11,12 @@ import pytest
 import torch
 from huggingface_hub import ModelCard
 from safetensors.torch import load_file
-from transformers import AutoModelForSeq2SeqLM, AutoTokenizer
+from transformers import AutoModelForSeq2SeqLM, AutoTokenizer, BartConfig, BartForConditionalGeneration
 
 from hf_vasso.cli import main
 from hf_vasso.results.record import read_record
 from hf_vasso.tasks import translation_data
+from hf_vasso.tasks.model_positions import longest_translation
 from hf_vasso.tasks.translation_arguments import parse_translation_arguments
 from hf_vasso.tasks.translation_data import load_corpus
 from hf_vasso.tasks.translation_text import as_words
@@ -265,3 +266,98 @@ def test_directions():
         translation, training = parse_translation_arguments([*common, *words])
         assert translation.corpus.languages == languages
     assert training.output_dir == "runs/multi30k.de-en/tiny/vasso/seed-42"
+
+
+@pytest.fixture
+def learning(flags):
+    """Flags with which the model learns enough for scores that are not zero."""
+    return [*flags, "--method", "none", "--max_steps", "40", "--learning_rate", "3e-3", "--num_beams", "1"]
+
+
+def test_an_evaluation_after_the_prediction_keeps_its_scores(learning, tmp_path, capsys):
+    assert main(learning) == 0
+    whole = read_record(tmp_path / "run" / "result.json")
+    parts = [*learning, "--output_dir", str(tmp_path / "parts")]
+    for stages in (["--do_train"], ["--do_predict"], ["--do_eval"]):
+        assert main([*parts, *stages]) == 0
+    record = read_record(tmp_path / "parts" / "result.json")
+    for name in ("metrics", "signatures", "eval_examples", "data"):
+        assert getattr(record, name) == getattr(whole, name)
+    assert list(record.metrics) == list(whole.metrics) and record.metrics["chrf"] > 0
+    capsys.readouterr()
+    for stages in ([], ["--do_predict"], ["--do_eval"]):
+        assert main([*parts, *stages]) == 0
+    assert capsys.readouterr().out.count("finished before") == 3
+
+    assert main([*parts, "--do_predict", "--max_predict_samples", "2"]) == 0  # judged anew, and evaluated as before
+    fewer = read_record(tmp_path / "parts" / "result.json")
+    assert f"chrf: {fewer.metrics['chrf']:.2f} (" in capsys.readouterr().out
+    assert (fewer.eval_examples, fewer.metrics["chrf"] == record.metrics["chrf"]) == (2, False)
+    assert fewer.metrics["validation_chrf"] == record.metrics["validation_chrf"]
+
+
+def test_scores_that_a_record_has_lost_are_found_again(learning, tmp_path):
+    assert main(learning) == 0
+    file = tmp_path / "run" / "result.json"
+    record = read_record(file)
+    content = json.loads(file.read_text())
+    for entry in ("metrics", "directions"):
+        content[entry] = {name: value for name, value in content[entry].items() if name.startswith("validation_")}
+    file.write_text(json.dumps(content))
+    assert main([*learning, "--do_predict"]) == 0
+    assert read_record(file).metrics == record.metrics
+
+
+def test_a_new_model_takes_sentences_longer_than_any_it_was_made_for(flags, corpus, tmp_path):
+    assert main([*flags, "--do_train"]) == 0
+    for language, word in (("de", "eins"), ("en", "one")):
+        with (corpus / f"test.{language}").open("a") as file:
+            file.write(" ".join([word] * 200) + "\n")
+    assert main([*flags, "--do_predict"]) == 0  # with the model of before
+    assert (tmp_path / "run" / "generated_predictions.txt").read_text().count("\n") == COUNTS["test"] + 1
+    config = json.loads((tmp_path / "run" / "config.json").read_text())
+    assert config["max_position_embeddings"] == 160 < 200
+    assert main([*flags, "--output_dir", str(tmp_path / "whole")]) == 0
+    before, whole = (load_file(tmp_path / name / "model.safetensors") for name in ("run", "whole"))
+    assert all(torch.equal(whole[name], before[name]) for name in before)  # it began with the same weights
+    names = ("bleu", "chrf")
+    parts, whole = (read_record(tmp_path / name / "result.json").metrics for name in ("run", "whole"))
+    assert [parts[name] for name in names] == [whole[name] for name in names]
+
+
+def test_a_pretrained_model_that_cannot_take_a_sentence_is_refused_before_it_trains(flags, corpus, tmp_path, capsys):
+    tokenizer = load_corpus(parse_translation_arguments(flags[1:])[0], ["train"], print).tokenizer
+    size = {f"{side}_{name}": 1 for side in ("encoder", "decoder") for name in ("layers", "attention_heads")}
+    tokens = {f"{name}_token_id": tokenizer.eos_token_id for name in ("bos", "decoder_start", "forced_eos", "eos")}
+    config = BartConfig(
+        vocab_size=len(tokenizer), d_model=16, max_position_embeddings=30, pad_token_id=tokenizer.pad_token_id,
+        **size, **tokens,
+    )  # fmt: skip
+    model = BartForConditionalGeneration(config)
+    model.save_pretrained(tmp_path / "bart")
+    tokenizer.save_pretrained(tmp_path / "bart")
+    lengths = ["--max_source_length", "90", "--max_target_length", "90"]
+    words = [*flags, *lengths, "--model_name_or_path", str(tmp_path / "bart")]
+    words[words.index("--config_name") : words.index("--config_name") + 2] = []
+    lines = {name: (corpus / name).read_text() for name in ("valid.en", "test.de", "train.de")}
+
+    def longer(name, word, count):
+        for other, text in lines.items():
+            (corpus / other).write_text(text)
+        kept = lines[name].splitlines()
+        kept[2] = " ".join([word] * count)
+        (corpus / name).write_text("".join(f"{line}\n" for line in kept))
+
+    for name, word, split, count, remedy in (
+        ("test.de", "eins", "test", 6, "shorten or split them"),
+        ("valid.en", "one", "validation", 8, "shorten or split them"),
+        ("train.de", "eins", "train", 40, "lower --max_source_length and --max_target_length"),
+    ):
+        longer(name, word, 35)
+        assert main(words) == 2
+        message = (
+            f"{split}: of {count} pairs 1 have more than 30 tokens (pairs 3), and the model takes no more; {remedy}"
+        )
+        assert message in capsys.readouterr().err
+        assert not (tmp_path / "run").exists()
+    assert [longest_translation(model, source) for source in (5, 29)] == [16, 30]  # cut where the positions end

@@ -155,3 +155,21 @@ def test_sixty_pairs_come_back_word_for_word(build):
     assert trainer.evaluate()["eval_right"] == 0
     trainer.train()
     assert trainer.evaluate()["eval_right"] == 1
+
+
+def test_mixed_precision_holds_for_a_model_that_this_trainer_has_not_trained(build, data):
+    trained = build(double=False, bf16=True, max_steps=1)
+    trained.train()
+    loaded = build(double=False, bf16=True)
+    loaded.model.load_state_dict(trained.model.state_dict())
+    single = build(double=False)
+    single.model.load_state_dict(trained.model.state_dict())
+    assert loaded.token_loss(data) == trained.token_loss(data) != single.token_loss(data)
+    assert loaded.translate(data) == trained.translate(data)
+
+
+@pytest.mark.parametrize("stage", ["token_loss", "translate"])
+def test_full_evaluation_casts_the_model(build, data, stage):
+    trainer = build(double=False, bf16_full_eval=True)
+    getattr(trainer, stage)(data)
+    assert trainer.model.dtype == torch.bfloat16
