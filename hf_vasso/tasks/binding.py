@@ -47,7 +47,7 @@ _FREE = {
     "token",
     "torch_empty_cache_steps",
 }
-# Checkpoints are free too, unless the best of them becomes the model.
+# Checkpoints are free too, unless the best or the mean of them becomes the model.
 _CHECKPOINTS = {"save_steps", "save_strategy"}
 
 
@@ -64,7 +64,8 @@ def result_arguments(arguments: TaskArguments, training: AnyTrainingArguments) -
         absolute paths; "num_processes" is the number of processes.
     """
     flags = {**vars(arguments), **training.to_dict(), **training.build_method().numbers}
-    always = _CHECKPOINTS if training.load_best_model_at_end else set()
+    averages = getattr(arguments, "average_checkpoints", None) is not None
+    always = _CHECKPOINTS if training.load_best_model_at_end or averages else set()
     kept = {
         name: value
         for name, value in flags.items()

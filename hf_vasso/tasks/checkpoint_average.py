@@ -1,19 +1,33 @@
 """The mean of the weights of several checkpoints, which translates better than the last one alone."""
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
 
 import torch
 from transformers import PreTrainedModel
-from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
+from transformers.trainer_utils import SaveStrategy
 
-__all__ = ["average_checkpoints", "last_checkpoints"]
+from hf_vasso.tasks.plan import size_of_epochs, steps_of_epoch
+from hf_vasso.training.arguments import AnyTrainingArguments
+
+__all__ = ["average_checkpoints", "saved_steps"]
 
 
-def last_checkpoints(output_dir: Path, count: int) -> list[Path]:
-    """The last checkpoints of a training, the newest one last; all of them where there are fewer."""
-    folders = output_dir.glob(f"{PREFIX_CHECKPOINT_DIR}-*")
-    return sorted(folders, key=lambda folder: int(folder.name.rpartition("-")[2]))[-count:]
+def saved_steps(training: AnyTrainingArguments, batches_per_epoch: int) -> list[int]:
+    """
+    The steps after which a training leaves a checkpoint if nothing interrupts it, which would leave one more.
+
+    Args:
+        training: Its flags; checkpoints by steps or by epochs.
+        batches_per_epoch: Of each process.
+    """
+    steps = size_of_epochs(batches_per_epoch, training).steps
+    if training.save_strategy == SaveStrategy.EPOCH:
+        every = steps_of_epoch(batches_per_epoch, training)
+    else:
+        every = int(training.save_steps if training.save_steps >= 1 else math.ceil(training.save_steps * steps))
+    return [*range(every, steps, every), steps]
 
 
 @torch.no_grad()
@@ -27,7 +41,7 @@ def average_checkpoints(model: PreTrainedModel, folders: Sequence[Path]) -> None
     """
     total: dict[str, torch.Tensor] = {}
     for folder in folders:
-        for name, tensor in type(model).from_pretrained(folder).state_dict().items():
+        for name, tensor in type(model).from_pretrained(folder, config=model.config).state_dict().items():
             wide = tensor.double() if tensor.is_floating_point() else tensor
             total[name] = total[name] + wide if name in total else wide
     model.load_state_dict({name: tensor / len(folders) for name, tensor in total.items()})

@@ -62,11 +62,16 @@ def size_of_epochs(batches_per_epoch: int, training: AnyTrainingArguments) -> Tr
         batches_per_epoch: Of each process.
         training: Accumulation, epochs or steps.
     """
-    steps_per_epoch = max(math.ceil(batches_per_epoch / training.gradient_accumulation_steps), 1)
+    steps_per_epoch = steps_of_epoch(batches_per_epoch, training)
     steps = training.max_steps if training.max_steps > 0 else math.ceil(training.num_train_epochs * steps_per_epoch)
     epochs, steps_left = divmod(steps, steps_per_epoch)
     batches_left = min(steps_left * training.gradient_accumulation_steps, batches_per_epoch)
     return TrainingSize(steps, epochs * batches_per_epoch + batches_left)
+
+
+def steps_of_epoch(batches_per_epoch: int, training: AnyTrainingArguments) -> int:
+    """The optimizer steps of an epoch from the batches of each process."""
+    return max(math.ceil(batches_per_epoch / training.gradient_accumulation_steps), 1)
 
 
 @dataclass(frozen=True)

@@ -46,7 +46,7 @@ class RunFolder:
         Raises:
             ValueError: It has a record or checkpoints, and no run of this command wrote them.
         """
-        if not self._file.exists() and (self.is_finished or self._checkpoint_steps()):
+        if not self._file.exists() and (self.is_finished or self.checkpoint_steps):
             raise ValueError(f"{self.path} holds the results of something else; choose another --output_dir")
 
     def check_arguments(self, arguments: dict[str, Any]) -> None:
@@ -86,8 +86,8 @@ class RunFolder:
             fresh: Delete what the run before wrote. Its model stays until the next one replaces it.
         """
         if fresh and self._file.exists():
-            for step in self._checkpoint_steps():
-                shutil.rmtree(self.path / f"{PREFIX_CHECKPOINT_DIR}-{step}")
+            for step in self.checkpoint_steps:
+                shutil.rmtree(self.checkpoint_folder(step))
             self.clear_results()
             self._file.unlink()
         for unfinished in self.path.glob(".*.json.*"):  # of a run that was killed while it wrote one
@@ -133,9 +133,14 @@ class RunFolder:
         return str(checkpoint)
 
     @property
-    def has_checkpoints(self) -> bool:
-        """Whether there are checkpoints, from which the training can be continued or not."""
-        return bool(self._checkpoint_steps())
+    def checkpoint_steps(self) -> list[int]:
+        """The steps of the checkpoints, from which the training can be continued or not."""
+        names = [path.name for path in self.path.glob(f"{PREFIX_CHECKPOINT_DIR}-*")]
+        return [int(step) for name in names if (step := name.rpartition("-")[2]).isdecimal()]
+
+    def checkpoint_folder(self, step: int) -> Path:
+        """The folder of the checkpoint of a step."""
+        return self.path / f"{PREFIX_CHECKPOINT_DIR}-{step}"
 
     @property
     def arguments(self) -> dict[str, Any]:
@@ -171,16 +176,12 @@ class RunFolder:
         return self.path / _RUN_FILE
 
     def _last_checkpoint(self) -> Path | None:
-        for step in sorted(self._checkpoint_steps(), reverse=True):
-            checkpoint = self.path / f"{PREFIX_CHECKPOINT_DIR}-{step}"
+        for step in sorted(self.checkpoint_steps, reverse=True):
+            checkpoint = self.checkpoint_folder(step)
             state = _trainer_state(checkpoint)
             if state is not None and state.global_step < state.max_steps and _has_optimizer(checkpoint):
                 return checkpoint
         return None
-
-    def _checkpoint_steps(self) -> list[int]:
-        names = [path.name for path in self.path.glob(f"{PREFIX_CHECKPOINT_DIR}-*")]
-        return [int(step) for name in names if (step := name.rpartition("-")[2]).isdecimal()]
 
     def _read(self) -> dict[str, Any]:
         try:

@@ -16,7 +16,7 @@ from hf_vasso.results.files import write_text
 from hf_vasso.results.record import Record
 from hf_vasso.results.translations import REFERENCES_FILE, TRANSLATIONS_FILE
 from hf_vasso.tasks.bleu import TranslationScores, score_translations
-from hf_vasso.tasks.checkpoint_average import average_checkpoints, last_checkpoints
+from hf_vasso.tasks.checkpoint_average import average_checkpoints, saved_steps
 from hf_vasso.tasks.cost import TrainingClock
 from hf_vasso.tasks.errors import user_errors
 from hf_vasso.tasks.model_positions import fit_positions
@@ -140,19 +140,32 @@ class TranslationRun(TaskRun[TranslationArguments]):
         )
         if trains:
             batches = self.trainer.train_batches
+            self._keep_averaged(saved_steps(self.training, len(batches)))
             self._say(
                 f"{len(batches)} batches of at most {arguments.max_tokens} tokens an epoch, "
                 f"{batches.padding_share:.1%} of them padding"
             )
 
-    def finish_training(self) -> None:
-        if self.arguments.average_checkpoints is not None:
-            folders = last_checkpoints(self.folder.path, self.arguments.average_checkpoints)
-            self._say(
-                f"averaged: {', '.join(folder.name for folder in folders) or 'nothing, there are no checkpoints'}"
+    def _keep_averaged(self, saved: Sequence[int]) -> None:
+        """See to it that the training leaves the checkpoints that are to be averaged, whatever interrupts it."""
+        wanted = self.arguments.average_checkpoints
+        if wanted is None:
+            return
+        if len(saved) < wanted:
+            raise ValueError(
+                f"average_checkpoints={wanted} needs as many, and the training saves {len(saved)}, after steps "
+                f"{', '.join(map(str, saved))}: save more often (--save_steps), or average fewer"
             )
-            if folders:
-                average_checkpoints(self.trainer.accelerator.unwrap_model(self.trainer.model), folders)
+        if self.training.save_total_limit is not None:  # what interruptions have left counts towards it
+            self.training.save_total_limit += len(set(self.folder.checkpoint_steps) - set(saved))
+
+    def finish_training(self) -> None:
+        wanted = self.arguments.average_checkpoints
+        if wanted is not None:
+            steps = saved_steps(self.training, len(self.trainer.train_batches))[-wanted:]
+            folders = [self.folder.checkpoint_folder(step) for step in steps]
+            average_checkpoints(self.trainer.accelerator.unwrap_model(self.trainer.model), folders)
+            self._say(f"averaged: {', '.join(folder.name for folder in folders)}")
 
     def cost(self, clock: TrainingClock) -> dict[str, float]:
         cost, batches = super().cost(clock), self.trainer.train_batches

@@ -250,7 +250,7 @@ class TaskRun(ABC, Generic[Arguments]):
                 self.folder.clear_results()  # of an earlier command that only evaluated
         if checkpoint is not None:
             self._say(f"{self.folder.path}: continuing from {checkpoint}")
-        elif self.folder.has_checkpoints:
+        elif self.folder.checkpoint_steps:
             self._say(
                 f"{self.folder.path}: the training starts over, as each checkpoint is cut off, of the last step, or "
                 "holds only the model (--save_only_model)"

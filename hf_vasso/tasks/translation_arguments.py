@@ -7,6 +7,8 @@ from functools import cache
 from pathlib import Path
 from typing import ClassVar
 
+from transformers.trainer_utils import SaveStrategy
+
 from hf_vasso.tasks.task_arguments import TaskArguments, TaskParser, base_name, parse_flags
 from hf_vasso.tasks.translation import CORPORA, Corpus
 from hf_vasso.tasks.translation_model import ARCHITECTURES
@@ -188,6 +190,11 @@ def parse_translation_arguments(
     wanted = translation.average_checkpoints
     if wanted is not None and training.load_best_model_at_end:
         raise ValueError("average_checkpoints and load_best_model_at_end both say which weights are kept; give one")
+    if wanted is not None and training.save_strategy not in (SaveStrategy.STEPS, SaveStrategy.EPOCH):
+        raise ValueError(
+            f"average_checkpoints={wanted} needs checkpoints at regular steps, and save_strategy is "
+            f"{training.save_strategy.value}; pass --save_strategy steps or epoch"
+        )
     if wanted is not None and training.save_total_limit is not None and training.save_total_limit < wanted:
         raise ValueError(
             f"average_checkpoints={wanted} needs as many, and save_total_limit={training.save_total_limit}"

@@ -3,6 +3,7 @@
 import json
 import re
 import shlex
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -16,6 +17,7 @@ from transformers import AutoModelForSeq2SeqLM, AutoTokenizer, BartConfig, BartF
 from hf_vasso.cli import main
 from hf_vasso.results.record import read_record
 from hf_vasso.tasks import translation_data
+from hf_vasso.tasks.interruption import StopOnSignal
 from hf_vasso.tasks.model_positions import longest_translation
 from hf_vasso.tasks.translation_arguments import parse_translation_arguments
 from hf_vasso.tasks.translation_data import load_corpus
@@ -361,3 +363,44 @@ def test_a_pretrained_model_that_cannot_take_a_sentence_is_refused_before_it_tra
         assert message in capsys.readouterr().err
         assert not (tmp_path / "run").exists()
     assert [longest_translation(model, source) for source in (5, 29)] == [16, 30]  # cut where the positions end
+
+
+def test_an_interruption_changes_no_average(flags, tmp_path, monkeypatch, capsys):
+    def interrupt(self, args, state, control, **kwargs):
+        if state.global_step == 4:
+            self._receive(signal.SIGTERM, None)
+
+    words = [*flags, "--do_train", "--max_steps", "6", "--average_checkpoints", "2", "--save_steps"]
+    with monkeypatch.context() as patched:
+        patched.setattr(StopOnSignal, "on_step_begin", interrupt)
+        with pytest.raises(SystemExit):
+            main([*words, "3", "--save_total_limit", "2"])
+    assert (tmp_path / "run" / "checkpoint-5").exists()
+    assert main([*words, "2"]) == 2
+    assert "--save_steps: was 3, is 2" in capsys.readouterr().err
+    assert main([*words, "3", "--save_total_limit", "2"]) == 0
+    assert "averaged: checkpoint-3, checkpoint-6" in capsys.readouterr().out
+    assert main([*words, "3", "--output_dir", str(tmp_path / "straight")]) == 0
+    kept, straight = (load_file(tmp_path / name / "model.safetensors") for name in ("run", "straight"))
+    assert all(torch.equal(kept[name], straight[name]) for name in kept)
+
+
+@pytest.mark.parametrize(
+    ("more", "message"),
+    [
+        (["--save_steps", "30"], "needs as many, and the training saves 1, after steps 6: save more often"),
+        (["--save_steps", "0.9"], "needs as many, and the training saves 1, after steps 6: save more often"),
+        (["--save_strategy", "no"], "needs checkpoints at regular steps, and save_strategy is no; pass"),
+    ],
+)
+def test_what_cannot_be_averaged_is_said_before_the_training(flags, more, message, capsys):
+    assert main([*flags, "--do_train", "--max_steps", "6", "--average_checkpoints", "2", *more]) == 2
+    assert message in capsys.readouterr().err
+
+
+def test_epochs_are_averaged(flags, tmp_path, capsys):
+    words = ["--do_train", "--save_strategy", "epoch", "--num_train_epochs", "2.5", "--average_checkpoints", "2"]
+    assert main([*flags, *words]) == 0
+    steps = sorted(int(path.name.rpartition("-")[2]) for path in (tmp_path / "run").glob("checkpoint-*"))
+    assert len(steps) == 3 and steps[1] == 2 * steps[0] < steps[2]
+    assert f"averaged: checkpoint-{steps[1]}, checkpoint-{steps[2]}" in capsys.readouterr().out
