@@ -1,9 +1,10 @@
-"""Translation models to fine-tune: their tokenizers, their language codes, and how their decoders begin."""
+"""Models of others: to fine-tune, with their language codes and how their decoders begin, or to train from scratch."""
 
 from typing import Any
 
 from torch import Tensor
 from transformers import (
+    AutoConfig,
     AutoModelForSeq2SeqLM,
     AutoTokenizer,
     DataCollatorForSeq2Seq,
@@ -13,8 +14,9 @@ from transformers import (
 from transformers.models.bart.modeling_bart import shift_tokens_right
 
 from hf_vasso.tasks.translation_arguments import TranslationArguments
+from hf_vasso.tasks.translation_model import vocabulary_settings
 
-__all__ = ["TranslationCollator", "pretrained_model", "pretrained_tokenizer"]
+__all__ = ["TranslationCollator", "configured_model", "pretrained_model", "pretrained_tokenizer"]
 
 
 class TranslationCollator(DataCollatorForSeq2Seq):
@@ -77,6 +79,21 @@ def pretrained_model(arguments: TranslationArguments, tokenizer: PreTrainedToken
     model.generation_config.forced_bos_token_id = None if first in ends else first
     model.generation_config.decoder_start_token_id = _decoder_inputs(model, empty)[0, 0].item()
     return model
+
+
+def configured_model(arguments: TranslationArguments, tokenizer: PreTrainedTokenizerBase) -> PreTrainedModel:
+    """
+    Build a model with new weights from the configuration of another encoder-decoder.
+
+    Args:
+        arguments: Where the configuration is.
+        tokenizer: Its vocabulary is that of both sides, whatever the configuration says.
+
+    Raises:
+        OSError: It is not to be found.
+    """
+    settings = {**vocabulary_settings(tokenizer), **_from_hub(arguments)}
+    return AutoModelForSeq2SeqLM.from_config(AutoConfig.from_pretrained(str(arguments.config_name), **settings))
 
 
 def _from_hub(arguments: TranslationArguments) -> dict[str, Any]:

@@ -97,7 +97,11 @@ class RunFolder:
 
     def clear_results(self) -> None:
         """Delete the results, which are about to come from another model."""
-        results = [RESULT_FILE, MODEL_CARD, *(f"{stage}_results.json" for stage in ("train", "eval", "all"))]
+        results = [
+            RESULT_FILE,
+            MODEL_CARD,
+            *(f"{stage}_results.json" for stage in ("train", "eval", "predict", "all")),
+        ]
         for path in (*(self.path / name for name in results), *self.prediction_files.values()):
             path.unlink(missing_ok=True)
 

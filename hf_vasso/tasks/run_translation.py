@@ -21,7 +21,12 @@ from hf_vasso.tasks.cost import TrainingClock
 from hf_vasso.tasks.errors import user_errors
 from hf_vasso.tasks.model_positions import fit_positions
 from hf_vasso.tasks.plan import PlannedTraining, TrainingSize, size_of_epochs, with_passes
-from hf_vasso.tasks.pretrained_translation import TranslationCollator, pretrained_model, pretrained_tokenizer
+from hf_vasso.tasks.pretrained_translation import (
+    TranslationCollator,
+    configured_model,
+    pretrained_model,
+    pretrained_tokenizer,
+)
 from hf_vasso.tasks.subwords import decoded_words
 from hf_vasso.tasks.task_run import TaskRun
 from hf_vasso.tasks.token_batches import TokenBatches
@@ -118,7 +123,7 @@ class TranslationRun(TaskRun[TranslationArguments]):
             "validation": self.training.do_eval and arguments.holdout_samples is None,
             "test": self.training.do_predict,
         }
-        if self.training.process_index > 0:
+        if self.training.process_index > 0 or self.training.disable_tqdm:
             disable_progress_bars()
         set_seed(self.training.seed)  # before the model draws its weights
         with self.training.main_process_first(desc="preparing the data"):
@@ -196,6 +201,7 @@ class TranslationRun(TaskRun[TranslationArguments]):
                 )
             for name, signature in scores.signatures.items():
                 self._say(f"{name}: {scores.metrics[name]:.2f} ({signature})")
+        self.trainer.save_metrics("predict", {f"predict_{name}": value for name, value in scores.metrics.items()})
         return {
             "metrics": scores.metrics,
             "signatures": scores.signatures,
@@ -255,7 +261,9 @@ def _train_lengths(flags: frozenset[tuple[str, Any]]) -> np.ndarray:
 
 
 def _load_model(arguments: TranslationArguments, tokenizer: Any) -> PreTrainedModel:
-    if arguments.model_name_or_path is None:
-        longest = max(arguments.max_source_length, arguments.max_target_length)
-        return new_model(ARCHITECTURES[str(arguments.config_name)], tokenizer, _POSITIONS_TIMES * longest)
-    return pretrained_model(arguments, tokenizer)
+    if arguments.model_name_or_path is not None:
+        return pretrained_model(arguments, tokenizer)
+    if arguments.config_name not in ARCHITECTURES:
+        return configured_model(arguments, tokenizer)
+    longest = max(arguments.max_source_length, arguments.max_target_length)
+    return new_model(ARCHITECTURES[arguments.config_name], tokenizer, _POSITIONS_TIMES * longest)

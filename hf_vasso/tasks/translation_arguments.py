@@ -1,5 +1,6 @@
 """The flags of `hf-vasso translate`: those of the Transformers example beside those of the training arguments."""
 
+import os
 from argparse import Namespace
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
@@ -114,10 +115,11 @@ class TranslationArguments(TaskArguments):
         super().__post_init__()
         if self.invalid_pairs not in _INVALID_PAIRS:
             raise ValueError(f"invalid_pairs must be one of {', '.join(_INVALID_PAIRS)}, got {self.invalid_pairs!r}")
-        if self.model_name_or_path is None and self.config_name not in ARCHITECTURES:
+        names_a_place = "/" in str(self.config_name) or os.path.exists(str(self.config_name))
+        if self.model_name_or_path is None and self.config_name not in ARCHITECTURES and not names_a_place:
             raise ValueError(
-                f"config_name must be one of {', '.join(ARCHITECTURES)} to train from scratch, got "
-                f"{self.config_name!r}; pass --model_name_or_path to fine-tune a pretrained model"
+                f"config_name must be one of {', '.join(ARCHITECTURES)}, a folder or a hub id to train from scratch, "
+                f"got {self.config_name!r}; pass --model_name_or_path to fine-tune a pretrained model"
             )
         of_pretrained = ("source_lang_code", "target_lang_code", "source_prefix")
         given = [name for name in of_pretrained if getattr(self, name)]

@@ -58,6 +58,10 @@ def load_corpus(arguments: TranslationArguments, names: Sequence[str], say: Say)
     """
     corpus = arguments.corpus
     loaded = load_pairs(corpus, arguments.data_dir, names)
+    for name in names:
+        found, official = len(loaded.splits[name]), corpus.split_sizes.get(name)
+        if official not in (None, found):
+            say(f"{name}: {found} pairs, and {corpus.name} has {official}: scores on it are of something else")
     numbered = {name: _numbered(loaded.splits[name]) for name in names}
     # Limited before the words are found, which takes minutes for a whole corpus.
     pairs = _limited({name: _usable(name, of_split, arguments, say) for name, of_split in numbered.items()}, arguments)

@@ -5,7 +5,7 @@ from typing import Any
 
 from transformers import MarianConfig, MarianMTModel, PreTrainedTokenizerBase
 
-__all__ = ["ARCHITECTURES", "Architecture", "new_model"]
+__all__ = ["ARCHITECTURES", "Architecture", "new_model", "vocabulary_settings"]
 
 
 @dataclass(frozen=True)
@@ -59,24 +59,28 @@ def new_model(architecture: Architecture, tokenizer: PreTrainedTokenizerBase, lo
             ("attention_heads", architecture.heads),
         )
     }
-    tokens: dict[str, Any] = {
-        "pad_token_id": tokenizer.pad_token_id,
-        "eos_token_id": tokenizer.eos_token_id,
-        "bos_token_id": tokenizer.bos_token_id,
-        "decoder_start_token_id": tokenizer.eos_token_id,
-        "forced_eos_token_id": None,
-    }
     config = MarianConfig(
         **sides,
-        **tokens,
+        **vocabulary_settings(tokenizer),
         d_model=architecture.width,
         dropout=architecture.dropout,
         activation_function="relu",
         scale_embedding=True,
         init_std=architecture.width**-0.5,
         max_position_embeddings=longest,
-        vocab_size=len(tokenizer),
-        decoder_vocab_size=len(tokenizer),
         share_encoder_decoder_embeddings=False,
     )
     return MarianMTModel(config)
+
+
+def vocabulary_settings(tokenizer: PreTrainedTokenizerBase) -> dict[str, Any]:
+    """What a tokenizer decides in the configuration of a model with new weights."""
+    return {
+        "vocab_size": len(tokenizer),
+        "decoder_vocab_size": len(tokenizer),
+        "pad_token_id": tokenizer.pad_token_id,
+        "eos_token_id": tokenizer.eos_token_id,
+        "bos_token_id": tokenizer.bos_token_id,
+        "decoder_start_token_id": tokenizer.eos_token_id,
+        "forced_eos_token_id": None,
+    }

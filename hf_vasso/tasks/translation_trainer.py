@@ -47,6 +47,11 @@ class TranslationTrainer(CardMixin, VassoSeq2SeqTrainer):
         self.num_beams = num_beams
         self.score = score
 
+    def log(self, logs: dict[str, float], *args: Any, **kwargs: Any) -> None:
+        """Log all but the samples per second, which the Trainer counts as if each batch had equally many pairs."""
+        logs.pop("train_samples_per_second", None)
+        super().log(logs, *args, **kwargs)
+
     @cached_property
     def train_batches(self) -> TokenBatches:
         """Those of this process, in an order drawn by seed and epoch, as many on every one."""

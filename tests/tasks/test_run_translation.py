@@ -60,6 +60,8 @@ def test_a_run_from_scratch(flags, corpus, tmp_path, capsys):
     assert json.loads(printed)["score"] == pytest.approx(record.metrics["bleu"], abs=1e-9)
     printed = capsys.readouterr().out
     assert "nrefs:1|case:mixed|eff:no|tok:13a" in printed
+    results = json.loads((folder / "all_results.json").read_text())
+    assert results["predict_bleu"] == record.metrics["bleu"] and "train_samples_per_second" not in results
     assert record.signatures["bleu"].startswith("nrefs:1|case:mixed|eff:no|tok:13a") and set(record.signatures) == set(
         names
     )
@@ -97,8 +99,10 @@ def test_a_trained_model_is_fine_tuned(flags, tmp_path):
     assert read_record(tmp_path / "tuned" / "result.json").train_examples == COUNTS["train"]
 
 
-def test_the_metric_of_papers_stands_first(flags, tmp_path):
+def test_the_metric_of_papers_stands_first(flags, tmp_path, capsys):
     assert main([*flags, "--task_name", "iwslt14.de-en", "--max_steps", "1"]) == 0
+    printed = capsys.readouterr().out
+    assert "train: 40 pairs, and iwslt14.de-en has 160239: scores on it are of something else" in printed
     record = read_record(tmp_path / "run" / "result.json")
     assert list(record.metrics)[:3] == ["bleu_tokenized", "bleu", "chrf"]
     assert "|case:lc|eff:no|tok:none|" in record.signatures["bleu_tokenized"]
@@ -404,3 +408,17 @@ def test_epochs_are_averaged(flags, tmp_path, capsys):
     steps = sorted(int(path.name.rpartition("-")[2]) for path in (tmp_path / "run").glob("checkpoint-*"))
     assert len(steps) == 3 and steps[1] == 2 * steps[0] < steps[2]
     assert f"averaged: checkpoint-{steps[1]}, checkpoint-{steps[2]}" in capsys.readouterr().out
+
+
+def test_a_configuration_of_ones_own(flags, tmp_path):
+    size = {
+        f"{side}_{name}": 1 for side in ("encoder", "decoder") for name in ("layers", "attention_heads", "ffn_dim")
+    }
+    BartConfig(d_model=8, max_position_embeddings=64, vocab_size=5, **size).save_pretrained(tmp_path / "config")
+    flags[flags.index("--config_name") + 1] = str(tmp_path / "config")
+    assert main([*flags, "--max_steps", "2"]) == 0
+    model = AutoModelForSeq2SeqLM.from_pretrained(tmp_path / "run")
+    tokenizer = AutoTokenizer.from_pretrained(tmp_path / "run")
+    assert isinstance(model, BartForConditionalGeneration)
+    assert (model.config.d_model, model.config.vocab_size) == (8, len(tokenizer))
+    assert model.config.decoder_start_token_id == tokenizer.eos_token_id
