@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import cache
@@ -12,6 +13,7 @@ from datasets import Dataset, disable_progress_bars
 from sacremoses import MosesTokenizer
 from transformers import FSMTTokenizer, PreTrainedModel, set_seed
 
+from hf_vasso.methods.saf import HeldTo
 from hf_vasso.results.files import write_text
 from hf_vasso.results.record import Record
 from hf_vasso.results.translations import REFERENCES_FILE, TRANSLATIONS_FILE
@@ -29,7 +31,7 @@ from hf_vasso.tasks.translation_card import translation_card
 from hf_vasso.tasks.translation_data import load_corpus
 from hf_vasso.tasks.translation_model import ARCHITECTURES, new_model
 from hf_vasso.tasks.translation_trainer import TranslationTrainer, pair_lengths
-from hf_vasso.training.arguments import VassoSeq2SeqTrainingArguments
+from hf_vasso.training.arguments import AnyTrainingArguments, VassoSeq2SeqTrainingArguments
 
 __all__ = ["TranslationRun", "main", "run_translation"]
 
@@ -99,9 +101,15 @@ class TranslationRun(TaskRun[TranslationArguments]):
         if self.arguments.model_name_or_path is not None:
             pretrained_tokenizer(self.arguments)
 
+    def check(self) -> None:
+        if self.training.do_train:
+            _check_method(self.training)
+        super().check()
+
     def plan(self) -> PlannedTraining | None:
         """The batches of an epoch are known from the data alone, and those on the hub are not loaded for a plan."""
         training = self.training
+        _check_method(training)  # a suite plans its runs without `check`
         if training.max_steps > 0:
             size = TrainingSize(training.max_steps, training.max_steps * training.gradient_accumulation_steps)
             return with_passes(None, size, training)
@@ -138,6 +146,7 @@ class TranslationRun(TaskRun[TranslationArguments]):
         )
         if trains:
             batches = self.trainer.train_batches
+            _check_method(self.training, math.ceil(len(batches) / self.training.gradient_accumulation_steps))
             self._say(
                 f"{len(batches)} batches of at most {arguments.max_tokens} tokens an epoch, "
                 f"{batches.padding_share:.1%} of them padding"
@@ -224,6 +233,31 @@ class TranslationRun(TaskRun[TranslationArguments]):
         moses = MosesTokenizer(self.arguments.corpus.languages[1])
         outputs, targets = ([" ".join(moses.tokenize(text, escape=False)) for text in lines] for lines in texts)
         return outputs, targets
+
+
+def _check_method(training: AnyTrainingArguments, steps_per_epoch: int | None = None) -> None:
+    """
+    Refuse a method that cannot train on translations, or would add its term only after the last step.
+
+    Args:
+        training: The method, and how long it trains.
+        steps_per_epoch: None where the data are not known; then `max_steps` may be any number of epochs.
+    """
+    method = training.build_method()
+    if method.extra_loss is not None and method.extra_loss.needs_positions:
+        raise ValueError(
+            f"method {method.name!r} keeps the logits of each example as one row of classes, and a translation has a "
+            "row for each of its tokens: take mesa, or another method"
+        )
+    epochs = training.num_train_epochs
+    if training.max_steps > 0:
+        epochs = math.inf if steps_per_epoch is None else training.max_steps / steps_per_epoch
+    if isinstance(method.extra_loss, HeldTo) and epochs <= method.extra_loss.start:
+        start = method.extra_loss.start
+        raise ValueError(
+            f"method {method.name!r} adds its term after {start:g} epochs, and this training has {epochs:.3g}: train "
+            "longer, or give a smaller start in --method_args"
+        )
 
 
 @cache
