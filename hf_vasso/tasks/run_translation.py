@@ -35,7 +35,7 @@ from hf_vasso.tasks.translation_card import translation_card
 from hf_vasso.tasks.translation_data import load_corpus
 from hf_vasso.tasks.translation_model import ARCHITECTURES, new_model
 from hf_vasso.tasks.translation_trainer import TranslationTrainer, pair_lengths
-from hf_vasso.training.arguments import VassoSeq2SeqTrainingArguments
+from hf_vasso.training.arguments import AnyTrainingArguments, VassoSeq2SeqTrainingArguments
 
 __all__ = ["TranslationRun", "main", "run_translation"]
 
@@ -105,9 +105,20 @@ class TranslationRun(TaskRun[TranslationArguments]):
         if self.arguments.model_name_or_path is not None:
             pretrained_tokenizer(self.arguments)
 
+    def check(self) -> None:
+        super().check()
+        if self.training.do_train:
+            _check_method(self.training)
+        elif self.arguments.model_name_or_path is None and (self.arguments.fresh or self.folder.training is None):
+            raise ValueError(
+                f"{self.folder.path}: no model has been trained here; add --do_train, or name one by "
+                "--model_name_or_path"
+            )
+
     def plan(self) -> PlannedTraining | None:
         """The batches of an epoch are known from the data alone, and those on the hub are not loaded for a plan."""
         training = self.training
+        _check_method(training)  # a suite plans its runs without `check`
         if training.max_steps > 0:
             size = TrainingSize(training.max_steps, training.max_steps * training.gradient_accumulation_steps)
             return with_passes(None, size, training)
@@ -252,6 +263,16 @@ class TranslationRun(TaskRun[TranslationArguments]):
         moses = MosesTokenizer(self.arguments.corpus.languages[1])
         outputs, targets = ([" ".join(moses.tokenize(text, escape=False)) for text in lines] for lines in texts)
         return outputs, targets
+
+
+def _check_method(training: AnyTrainingArguments) -> None:
+    """Refuse a method that cannot train on translations."""
+    method = training.build_method()
+    if method.extra_loss is not None and method.extra_loss.needs_positions:
+        raise ValueError(
+            f"method {method.name!r} keeps the logits of each example as one row of classes, and a translation has a "
+            "row for each of its tokens: take mesa, or another method"
+        )
 
 
 @cache

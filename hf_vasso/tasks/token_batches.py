@@ -1,5 +1,6 @@
 """Batches of about equally many tokens: pairs of like length together, as many batches for each process."""
 
+import math
 from collections.abc import Iterator
 
 import numpy as np
@@ -25,7 +26,7 @@ class TokenBatches(Sampler[list[int]]):
         process_index: Which one of them this is.
 
     Raises:
-        ValueError: A pair is longer than a batch may be, or there are fewer pairs than processes.
+        ValueError: A pair is longer than a batch may be, or there are too few pairs for a batch of each process.
 
     Example:
         >>> batches = TokenBatches(np.array([[3, 3], [9, 8], [3, 2], [9, 9]]), max_tokens=18, seed=0)
@@ -41,14 +42,19 @@ class TokenBatches(Sampler[list[int]]):
                 f"a batch has at most {max_tokens} tokens, and the longest sentence {lengths.max()}: raise "
                 "max_tokens, or drop long pairs"
             )
-        if len(lengths) < num_processes:
-            raise ValueError(f"{len(lengths)} pairs cannot be dealt out to {num_processes} processes")
+        sizes = _cut(lengths[_by_length(lengths)].max(axis=1), max_tokens)
+        needed = math.ceil(len(sizes) / num_processes) * num_processes
+        if len(lengths) < needed:
+            raise ValueError(
+                f"{len(lengths)} pairs in batches of at most {max_tokens} tokens cannot be dealt out to "
+                f"{num_processes} processes, which need {needed} batches: raise max_tokens, or start fewer processes"
+            )
         self._lengths = lengths
         self._seed = seed
         self._num_processes = num_processes
         self._process_index = process_index
         self._epoch = 0
-        self._sizes = _dealt_evenly(_cut(lengths[_by_length(lengths)].max(axis=1), max_tokens), num_processes)
+        self._sizes = _dealt_evenly(sizes, num_processes)
 
     def set_epoch(self, epoch: int) -> None:
         """Draw the batches of an epoch, counted from 0."""
@@ -98,6 +104,7 @@ def _cut(longest: np.ndarray, max_tokens: int) -> list[int]:
 
 
 def _dealt_evenly(sizes: list[int], num_processes: int) -> list[int]:
+    """The same with the largest halved, of as many pairs as it takes: none becomes empty."""
     while len(sizes) % num_processes:
         largest = max(range(len(sizes)), key=sizes.__getitem__)
         size = sizes[largest]

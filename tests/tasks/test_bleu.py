@@ -1,13 +1,13 @@
 """Scores of translations, against sacreBLEU's own command and multi-bleu written anew."""
 
 import json
-import math
 import subprocess
 import sys
-from collections import Counter
 
 import pytest
+import sacrebleu
 import sacremoses
+from multi_bleu import multi_bleu
 
 from hf_vasso.tasks.bleu import score_translations
 
@@ -29,22 +29,6 @@ WORDS = tuple(
     [sacremoses.MosesTokenizer("en").tokenize(text, return_str=True) for text in texts]
     for texts in (HYPOTHESES, REFERENCES)
 )
-
-
-def multi_bleu(hypotheses, references):
-    """Papineni et al. 2002 over lines of tokens: no smoothing, one brevity penalty."""
-    matches, totals = [0] * 4, [0] * 4
-    for hypothesis, reference in zip(hypotheses, references, strict=True):
-        for size in range(1, 5):
-            found, wanted = (
-                Counter(tuple(line[i : i + size]) for i in range(len(line) - size + 1))
-                for line in (hypothesis, reference)
-            )
-            matches[size - 1] += (found & wanted).total()
-            totals[size - 1] += found.total()
-    lengths = [sum(map(len, lines)) for lines in (hypotheses, references)]
-    penalty = min(1.0, math.exp(1 - lengths[1] / lengths[0]))
-    return 100 * penalty * math.exp(sum(math.log(m / t) for m, t in zip(matches, totals, strict=True)) / 4)
 
 
 def test_tokenized_is_multi_bleu():
@@ -79,3 +63,13 @@ def test_ends_of_the_scale():
 def test_other_numbers_of_lines_are_refused():
     with pytest.raises(ValueError, match="1 translations cannot be scored against 2 references"):
         score_translations((["a"], ["a"]), (["a"], ["a", "b"]))
+
+
+def test_tokenized_is_not_smoothed():
+    """A corpus without four right words in a row scores 0, as with multi-bleu.perl."""
+    words = ["The dog runs here ."], ["A dog runs there ."]
+    tokens = [[line.lower().split() for line in lines] for lines in words]
+    scores = score_translations(words, words)
+    assert scores.metrics["bleu_tokenized"] == multi_bleu(*tokens) == 0 < scores.metrics["bleu"]
+    expected = f"nrefs:1|case:lc|eff:no|tok:none|smooth:none|version:{sacrebleu.__version__}"
+    assert scores.signatures["bleu_tokenized"] == expected

@@ -1,5 +1,6 @@
 """`hf-vasso translate` from end to end: what it writes, what it leaves out, and that it goes on where it was."""
 
+import gzip
 import json
 import re
 import shlex
@@ -9,8 +10,10 @@ import sys
 from pathlib import Path
 
 import pytest
+import sacremoses
 import torch
 from huggingface_hub import ModelCard
+from multi_bleu import multi_bleu
 from safetensors.torch import load_file
 from transformers import AutoModelForSeq2SeqLM, AutoTokenizer, BartConfig, BartForConditionalGeneration
 
@@ -19,9 +22,13 @@ from hf_vasso.results.record import read_record
 from hf_vasso.tasks import translation_data
 from hf_vasso.tasks.interruption import StopOnSignal
 from hf_vasso.tasks.model_positions import longest_translation
+from hf_vasso.tasks.run_translation import TranslationRun
+from hf_vasso.tasks.subwords import learn_tokenizer
 from hf_vasso.tasks.translation_arguments import parse_translation_arguments
 from hf_vasso.tasks.translation_data import load_corpus
+from hf_vasso.tasks.translation_model import Architecture, new_model
 from hf_vasso.tasks.translation_text import as_words
+from hf_vasso.tasks.translation_trainer import TranslationTrainer
 
 ROOT = Path(__file__).resolve().parents[2]
 TWO_PROCESSES = ROOT / "glue_scripts" / "accelerate_configs" / "cpu_ddp.yaml"
@@ -109,17 +116,18 @@ def test_the_metric_of_papers_stands_first(flags, tmp_path, capsys):
 
 
 def test_the_best_checkpoint_by_bleu_is_kept(flags, tmp_path):
-    best = ["--eval_strategy", "steps", "--save_strategy", "steps", "--eval_steps", "2", "--save_steps", "2"]
-    assert (
-        main([*flags, *best, "--load_best_model_at_end", "--metric_for_best_model", "bleu", "--max_steps", "6"]) == 0
-    )
-    checkpoints = [tmp_path / "run" / f"checkpoint-{step}" for step in (2, 4, 6)]
+    """The learning rate grows until it undoes what was learned, so the best one is neither the first nor the last."""
+    rate = ["--learning_rate", "1e-2", "--warmup_steps", "60", "--max_steps", "60"]
+    best = ["--eval_strategy", "steps", "--save_strategy", "steps", "--eval_steps", "20", "--save_steps", "20"]
+    assert main([*flags, *rate, *best, "--load_best_model_at_end", "--metric_for_best_model", "bleu"]) == 0
+    folder = tmp_path / "run"
+    checkpoints = [folder / f"checkpoint-{step}" for step in (20, 40, 60)]
     logs = json.loads((checkpoints[-1] / "trainer_state.json").read_text())["log_history"]
     scores = [entry["eval_bleu"] for entry in logs if "eval_bleu" in entry]
-    kept = load_file(tmp_path / "run" / "model.safetensors")
-    best = load_file(checkpoints[scores.index(max(scores))] / "model.safetensors")
+    assert len(set(scores)) == 3 and scores[1] == max(scores)
+    kept, best = (load_file(path / "model.safetensors") for path in (folder, checkpoints[1]))
     assert all(torch.equal(kept[name], best[name]) for name in best)
-    assert read_record(tmp_path / "run" / "result.json").metrics["validation_bleu"] == pytest.approx(max(scores))
+    assert read_record(folder / "result.json").metrics["validation_bleu"] == pytest.approx(max(scores))
 
 
 def test_averaged_checkpoints(flags, tmp_path, capsys):
@@ -232,6 +240,7 @@ def test_two_processes_write_one_record(flags, tmp_path):
         (["--source_lang", "de", "--target_lang", "de"], "source_lang and target_lang are both 'de'; name two"),
         (["--dataset_name", "me/mine"], "data_dir and dataset_name both say where the pairs are; give one"),
         (["--source_lang_code", "de_DE", "--task_name", "multi30k.de-en"], "source_lang_code is for a pretrained"),
+        (["--do_predict", "--task_name", "multi30k.de-en"], "no model has been trained here; add --do_train, or name"),
         (["--forced_bos_token", "en_XX"], "unknown flag --forced_bos_token; pass --target_lang_code"),
         (["--generation_num_beams", "7", "--task_name", "multi30k.de-en"], "generation_num_beams has no effect here"),
         (["--per_device_train_batch_size", "4", "--task_name", "multi30k.de-en"], "as many pairs as go into"),
@@ -422,3 +431,71 @@ def test_a_configuration_of_ones_own(flags, tmp_path):
     assert isinstance(model, BartForConditionalGeneration)
     assert (model.config.d_model, model.config.vocab_size) == (8, len(tokenizer))
     assert model.config.decoder_start_token_id == tokenizer.eos_token_id
+
+
+def every_other(trainer, pairs):
+    """Translations of which one of two is right: it stands for the next one, too."""
+    return [pairs["labels"][row - row % 2] for row in range(len(pairs))]
+
+
+def test_tokenized_scores_are_of_the_written_files(flags, tmp_path, monkeypatch):
+    monkeypatch.setattr(TranslationTrainer, "translate", every_other)
+    assert main([*flags, "--max_steps", "1", "--do_train", "--do_predict"]) == 0
+    moses, folder = sacremoses.MosesTokenizer("en"), tmp_path / "run"
+    tokens = [
+        [moses.tokenize(line.lower()) for line in (folder / name).read_text().splitlines()]
+        for name in ("generated_predictions.txt", "references.txt")
+    ]
+    score = read_record(folder / "result.json").metrics["bleu_tokenized"]
+    assert score == pytest.approx(multi_bleu(*tokens), abs=1e-9) and 1 < score < 99
+
+
+def test_the_metric_of_papers_is_of_the_words_of_the_corpus(flags, corpus, tmp_path, monkeypatch):
+    """Moses does not find them again in the text: "well @-@ known" is read as one word."""
+    for file in corpus.iterdir():
+        words = [line.removesuffix(".").split() for line in file.read_text().splitlines()]
+        lines = [f"The well @-@ known {' and '.join(of_line)} &apos;s {of_line[0]} @-@ day ." for of_line in words]
+        file.write_text("".join(f"{line}\n" for line in lines * 3))
+    monkeypatch.setattr(TranslationTrainer, "translate", every_other)
+    longer = ["--max_source_length", "200", "--max_target_length", "200", "--max_tokens", "400", "--max_steps", "1"]
+    assert main([*flags, *longer, "--task_name", "iwslt14.de-en", "--do_train", "--do_predict"]) == 0
+    words = [line.lower().split() for line in (corpus / "test.en").read_text().splitlines()]
+    expected = multi_bleu([words[row - row % 2] for row in range(len(words))], words)
+    metrics = read_record(tmp_path / "run" / "result.json").metrics
+    assert metrics["bleu_tokenized"] == pytest.approx(expected, abs=1e-9)
+    assert 1 < expected < 99 and abs(metrics["bleu"] - expected) > 1
+
+
+@pytest.mark.realdata
+@pytest.mark.slow
+def test_official_references_are_scored_as_papers_do(real_data, tmp_path, monkeypatch):
+    """Against themselves they have 100; a disturbed copy has what multi-bleu.perl finds in the files' own words."""
+    count = 1000
+    words = {}
+    for split in ("valid", "test"):
+        for language in ("de", "en"):
+            with gzip.open(real_data / "translation" / "iwslt14.de-en" / f"{split}.{language}.gz", "rt") as lines:
+                words[split, language] = [line.lower() for line in lines][:count]
+    sentences = {language: words["valid", language] + words["test", language] for language in ("de", "en")}
+    tokenizer = learn_tokenizer(datasets.Dataset.from_dict(sentences), "de", "en", 1000, lower_case=True)
+    size = Architecture(layers=1, width=8, feed_forward=8, heads=2, dropout=0.0)
+    for part in (tokenizer, new_model(size, tokenizer, longest=8)):
+        part.save_pretrained(tmp_path / "model")
+    names = ["--task_name", "iwslt14.de-en", "--model_name_or_path", str(tmp_path / "model")]
+    places = ["--data_dir", str(real_data / "translation"), "--output_dir", str(tmp_path / "run")]
+    limits = ["--do_eval", "--max_eval_samples", str(count), "--do_predict", "--max_predict_samples", str(count)]
+    run = TranslationRun(*parse_translation_arguments([*names, *places, *limits, "--report_to", "none"]))
+    run.load(run.arguments, trains=False)
+    monkeypatch.setattr(run.trainer, "token_loss", lambda pairs: 0.0)  # the model is not asked
+
+    monkeypatch.setattr(TranslationTrainer, "translate", lambda trainer, pairs: pairs["labels"][:])
+    metrics = {**run.predict()["metrics"], **run.evaluate()["metrics"]}
+    for name in ("bleu_tokenized", "bleu", "chrf"):
+        assert [metrics[name], metrics[f"validation_{name}"]] == pytest.approx([100, 100])
+
+    monkeypatch.setattr(TranslationTrainer, "translate", every_other)
+    metrics = {**run.predict()["metrics"], **run.evaluate()["metrics"]}
+    for split, name in (("test", "bleu_tokenized"), ("valid", "validation_bleu_tokenized")):
+        references = [line.split() for line in words[split, "en"]]
+        expected = multi_bleu([references[row - row % 2] for row in range(count)], references)
+        assert metrics[name] == pytest.approx(expected, abs=1e-9)

@@ -1,5 +1,8 @@
 """Batches by tokens: what each holds, that all pairs are there once, and that processes never wait for each other."""
 
+import itertools
+import math
+
 import numpy as np
 import pytest
 from torch.utils.data import DataLoader
@@ -75,5 +78,23 @@ def test_a_loader_takes_them():
 def test_refusals():
     with pytest.raises(ValueError, match="at most 20 tokens, and the longest sentence 24: raise max_tokens"):
         TokenBatches(LENGTHS, 20, seed=0)
-    with pytest.raises(ValueError, match="1 pairs cannot be dealt out to 2 processes"):
+    with pytest.raises(ValueError, match="1 pairs in batches of at most 60 tokens cannot be dealt out to 2 processes"):
         TokenBatches(LENGTHS[:1], 60, seed=0, num_processes=2)
+
+
+@pytest.mark.parametrize("num_processes", [2, 4])
+def test_no_process_gets_an_empty_batch(num_processes):
+    """Where there are too few pairs for a batch of each process it says so: a batch of one pair cannot be halved."""
+    for count, max_tokens in itertools.product(range(1, 9), (9, 18, 27)):
+        lengths = np.full((count, 2), 9)
+        per_batch = max_tokens // 9
+        if math.ceil(math.ceil(count / per_batch) / num_processes) * num_processes > count:
+            with pytest.raises(
+                ValueError, match=r"processes, which need \d+ batches: raise max_tokens, or start fewer"
+            ):
+                TokenBatches(lengths, max_tokens, seed=0, num_processes=num_processes)
+        else:
+            ranks = [list(TokenBatches(lengths, max_tokens, 0, num_processes, rank)) for rank in range(num_processes)]
+            assert len({len(batches) for batches in ranks}) == 1
+            assert all(1 <= len(batch) <= per_batch for batches in ranks for batch in batches)
+            assert sorted(pair for batches in ranks for batch in batches for pair in batch) == list(range(count))

@@ -1,6 +1,7 @@
 """Training and decoding of translations with a tiny model: against loops by hand, in other splits, and resumed."""
 
 import math
+from collections import Counter
 
 import datasets
 import pytest
@@ -173,3 +174,21 @@ def test_full_evaluation_casts_the_model(build, data, stage):
     trainer = build(double=False, bf16_full_eval=True)
     getattr(trainer, stage)(data)
     assert trainer.model.dtype == torch.bfloat16
+
+
+def test_each_epoch_of_a_training_draws_its_batches(build, data):
+    trainer, batches = build(num_train_epochs=2), []
+    collate = trainer.data_collator
+
+    def observed(pairs):
+        batches.append(sorted((tuple(pair["input_ids"]), tuple(pair["labels"])) for pair in pairs))
+        return collate(pairs)
+
+    trainer.data_collator = observed
+    trainer.train()
+    half = len(batches) // 2
+    first, second = batches[:half], batches[half:]
+    everything = Counter((tuple(pair["input_ids"]), tuple(pair["labels"])) for pair in data)
+    assert Counter(pair for batch in first for pair in batch) == everything
+    assert Counter(pair for batch in second for pair in batch) == everything
+    assert sorted(first) != sorted(second)  # other pairs stand together, too

@@ -8,7 +8,18 @@ import pytest
 import torch
 from model_families import FAMILIES
 from tiny_training import LOGGED, PERTURBED, distance
-from two_processes import CAN_RESUME, CASES, NAN_AT, RESUMED, RESUMED_AT, evaluate, train_case, train_with_nan
+from two_processes import (
+    CAN_RESUME,
+    CASES,
+    NAN_AT,
+    RESUMED,
+    RESUMED_AT,
+    evaluate,
+    train_case,
+    train_with_nan,
+    translate,
+    translation_pairs,
+)
 
 from hf_vasso import get_method
 
@@ -119,3 +130,31 @@ def test_nan_on_one_rank(ranks, tmp_path):
 def test_evaluation_loss_does_not_grow_with_the_processes(saved, tmp_path):
     one = evaluate(tmp_path, num_processes=1)
     assert [results["eval_loss"] for results in saved] == pytest.approx([one, one], **LOGGED)
+
+
+def test_smoothed_loss_is_a_mean_over_the_target_tokens_of_both(saved, tmp_path):
+    """Ranks have other numbers of them; to one process they are one batch."""
+    ranks, one = [results["translated"] for results in saved], translate(tmp_path, num_processes=1)
+    tokens = [sum(len(pair["labels"]) for batch in rank["batches"] for pair in batch) for rank in ranks]
+    assert tokens[0] != tokens[1]
+    for rank in ranks:
+        assert rank["num_processes"] == 2 and len(rank["logs"]) == len(one["logs"]) == 2
+        assert distance(rank["weights"], one["weights"]) <= 1e-6  # smoothed losses are fp32
+        for ours, theirs in zip(without_epoch(rank["logs"]), without_epoch(one["logs"]), strict=True):
+            assert ours == pytest.approx(theirs, **(LOGGED | GAPS))
+
+
+def test_batches_by_tokens_hold_each_pair_once_an_epoch(saved):
+    """What both ranks trained on."""
+    pairs = sorted((pair["input_ids"], pair["labels"]) for pair in translation_pairs())
+    batches = [results["translated"]["batches"] for results in saved]
+    halves = [len(of_rank) // 2 for of_rank in batches]
+    assert halves[0] == halves[1] > 1
+    for epoch in range(2):
+        seen = [
+            (pair["input_ids"], pair["labels"])
+            for of_rank, half in zip(batches, halves, strict=True)
+            for batch in of_rank[epoch * half : (epoch + 1) * half]
+            for pair in batch
+        ]
+        assert sorted(seen) == pairs

@@ -15,13 +15,28 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
+import datasets
 import torch
 import torch.distributed as dist
-from model_families import FAMILIES
+from model_families import FAMILIES, IGNORED, SGD, t5
 from observed_training import PassTrainer
-from tiny_training import OF_EACH_KIND, TRANSFORMERS_4, Training, bert, build_trainer, numbers, run, sentences
+from tiny_training import (
+    OF_EACH_KIND,
+    TRANSFORMERS_4,
+    VOCABULARY,
+    Training,
+    bert,
+    build_trainer,
+    numbers,
+    run,
+    sentences,
+)
 from torch.distributed.algorithms.ddp_comm_hooks.default_hooks import allreduce_hook
-from transformers import Trainer, TrainerCallback
+from torch.nn.utils.rnn import pad_sequence
+from transformers import PreTrainedModel, Trainer, TrainerCallback
+
+from hf_vasso import VassoSeq2SeqTrainingArguments
+from hf_vasso.tasks.translation_trainer import TranslationTrainer
 
 LOCAL_ASCENTS = numbers("vasso") | {"ascent_sync": False}
 # Of each kind of thing that is kept.
@@ -161,6 +176,54 @@ def train_with_nan(output_dir: Path, num_processes: int) -> dict[str, Any]:
     return ended(run(trainer))
 
 
+def translation_pairs() -> datasets.Dataset:
+    """Pairs of 1 to 9 tokens a side, no two of them alike."""
+    generator = torch.Generator().manual_seed(0)
+    lengths = torch.randint(1, 10, (2, 24), generator=generator).tolist()
+    sides = [[torch.randint(3, VOCABULARY, (n,), generator=generator).tolist() for n in side] for side in lengths]
+    return datasets.Dataset.from_dict({"input_ids": sides[0], "labels": sides[1]})
+
+
+class PairCollator:
+    """Pads pairs for a model, and keeps which ones each batch held."""
+
+    def __init__(self, model: PreTrainedModel) -> None:
+        self.model: Any = model
+        self.batches: list[list[dict[str, Any]]] = []
+
+    def __call__(self, pairs: list[dict[str, Any]]) -> dict[str, torch.Tensor]:
+        self.batches.append(pairs)
+        ids = pad_sequence([torch.tensor(pair["input_ids"]) for pair in pairs], batch_first=True)
+        targets = [torch.tensor(pair["labels"]) for pair in pairs]
+        labels = pad_sequence(targets, batch_first=True, padding_value=IGNORED)
+        shifted = self.model.prepare_decoder_input_ids_from_labels(labels)  # a label smoother takes the labels away
+        return {"input_ids": ids, "attention_mask": ids.ne(0), "labels": labels, "decoder_input_ids": shifted}
+
+
+def translate(output_dir: Path, num_processes: int) -> dict[str, Any]:
+    """Two epochs of one smoothed step each, in batches by tokens; one process takes an epoch as one batch."""
+    model = t5()
+    collator = PairCollator(model)
+    trainer = build_trainer(
+        output_dir,
+        model,
+        translation_pairs(),
+        trainer_class=TranslationTrainer,
+        arguments_class=VassoSeq2SeqTrainingArguments,
+        trainer_options={
+            "data_collator": collator,
+            "max_tokens": 20 if num_processes > 1 else 1000,
+            "num_beams": 1,
+            "score": lambda pairs, ids: {},
+        },
+        gradient_accumulation_steps=100,
+        label_smoothing_factor=0.1,
+        **numbers("vasso"),
+        **SGD,
+    )
+    return ended(run(trainer)) | {"batches": collator.batches}
+
+
 def main(folder: Path) -> None:
     dist.init_process_group("gloo", timeout=timedelta(seconds=60))  # who waits for the other in vain fails
     results = {name: train_case(name, folder / name, num_processes=2) for name in CASES}
@@ -168,7 +231,10 @@ def main(folder: Path) -> None:
         results |= train_and_resume(name, folder / name)
     results["nan"] = train_with_nan(folder / "nan", num_processes=2)
     evaluated = evaluate(folder / "evaluated", num_processes=2)
-    torch.save({"trained": results, "eval_loss": evaluated}, folder / f"rank-{dist.get_rank()}.pt")
+    translated = translate(folder / "translated", num_processes=2)
+    torch.save(
+        {"trained": results, "eval_loss": evaluated, "translated": translated}, folder / f"rank-{dist.get_rank()}.pt"
+    )
     dist.barrier()
     dist.destroy_process_group()
     sys.stdout.flush()
