@@ -16,7 +16,7 @@ __all__ = ["average_checkpoints", "saved_steps"]
 
 def saved_steps(training: AnyTrainingArguments, batches_per_epoch: int) -> list[int]:
     """
-    The steps after which a training leaves a checkpoint if nothing interrupts it, which would leave one more.
+    The steps after which a training saves by its schedule; an interruption saves at another one.
 
     Args:
         training: Its flags; checkpoints by steps or by epochs.

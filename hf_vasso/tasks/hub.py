@@ -40,8 +40,7 @@ def load_from_hub(
             if revision is None:
                 loaded = datasets.load_dataset(hub_id, config)
             else:  # such a branch says nothing about its configurations
-                files = {split: f"{config}/{split}/*.parquet" for split in splits}
-                loaded = datasets.load_dataset(hub_id, data_files=files, revision=revision)
+                loaded = datasets.load_dataset(hub_id, data_dir=config, revision=revision)
             return datasets.DatasetDict({split: loaded[split] for split in splits})
         except Exception as error:  # the loader's exceptions differ by version and have no common base
             failure = _in_words(error)

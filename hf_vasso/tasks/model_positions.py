@@ -41,7 +41,7 @@ def fit_positions(model: PreTrainedModel, splits: Mapping[str, datasets.Dataset]
     """
     lengths = {name: _fed_lengths(name, pairs) for name, pairs in splits.items()}
     if isinstance(model, MarianMTModel):
-        needed = _wanted(max(max(of_split) for of_split in lengths.values()))
+        needed = _wanted(max((max(of_split) for of_split in lengths.values()), default=0))
         if needed > model.config.max_position_embeddings:
             _extend(model, needed)
         return
@@ -55,7 +55,7 @@ def fit_positions(model: PreTrainedModel, splits: Mapping[str, datasets.Dataset]
             raise DataError(
                 f"{name}: of {len(of_split)} pairs {len(long)} have more than {positions} tokens (pairs "
                 f"{', '.join(map(str, long[:_MOST_SHOWN]))}{' and more' * (len(long) > _MOST_SHOWN)}), and the model "
-                f"takes no more; {remedy}, or take another model"
+                f"was made for no more; {remedy}, or take another model"
             )
 
 

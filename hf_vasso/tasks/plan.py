@@ -20,6 +20,7 @@ __all__ = [
     "describe_plan",
     "plan_training",
     "size_of_epochs",
+    "steps_of_epoch",
     "training_size",
     "with_passes",
 ]

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import torch
 from torch import Tensor
 from transformers import (
     AutoConfig,
@@ -17,6 +18,9 @@ from hf_vasso.tasks.translation_arguments import TranslationArguments
 from hf_vasso.tasks.translation_model import vocabulary_settings
 
 __all__ = ["TranslationCollator", "configured_model", "pretrained_model", "pretrained_tokenizer"]
+
+# What Transformers 4 keeps in configurations for generation is about the vocabulary that they were made for.
+_OTHER_VOCABULARY: dict[str, Any] = {"forced_bos_token_id": None, "bad_words_ids": None, "no_repeat_ngram_size": 0}
 
 
 class TranslationCollator(DataCollatorForSeq2Seq):
@@ -72,11 +76,16 @@ def pretrained_model(arguments: TranslationArguments, tokenizer: PreTrainedToken
     Raises:
         OSError: It is not to be found.
     """
-    model = AutoModelForSeq2SeqLM.from_pretrained(str(arguments.model_name_or_path), **_from_hub(arguments))
+    # Weights are trained in fp32, whatever they were saved in: mixed precision needs that.
+    model = AutoModelForSeq2SeqLM.from_pretrained(
+        str(arguments.model_name_or_path), dtype=torch.float32, **_from_hub(arguments)
+    )
     empty: Tensor = tokenizer(text_target="", return_tensors="pt")["input_ids"]
     first = empty[0, 0].item()
     ends = (tokenizer.eos_token_id, model.config.eos_token_id)  # FSMT's tokenizer does not name its own
     model.generation_config.forced_bos_token_id = None if first in ends else first
+    if getattr(model.config, "forced_bos_token_id", None) is not None:
+        model.config.forced_bos_token_id = None  # Transformers 4 would put it over the other when it saves
     model.generation_config.decoder_start_token_id = _decoder_inputs(model, empty)[0, 0].item()
     return model
 
@@ -92,8 +101,9 @@ def configured_model(arguments: TranslationArguments, tokenizer: PreTrainedToken
     Raises:
         OSError: It is not to be found.
     """
-    settings = {**vocabulary_settings(tokenizer), **_from_hub(arguments)}
-    return AutoModelForSeq2SeqLM.from_config(AutoConfig.from_pretrained(str(arguments.config_name), **settings))
+    settings = {**vocabulary_settings(tokenizer), **_OTHER_VOCABULARY, **_from_hub(arguments)}
+    config = AutoConfig.from_pretrained(str(arguments.config_name), **settings)
+    return AutoModelForSeq2SeqLM.from_config(config, trust_remote_code=arguments.trust_remote_code)
 
 
 def _from_hub(arguments: TranslationArguments) -> dict[str, Any]:

@@ -136,11 +136,11 @@ class TranslationRun(TaskRun[TranslationArguments]):
         }
         if self.training.process_index > 0 or self.training.disable_tqdm:
             disable_progress_bars()
-        set_seed(self.training.seed)  # before the model draws its weights
         with self.training.main_process_first(desc="preparing the data"):
             data = load_corpus(arguments, [split for split, is_needed in needed.items() if is_needed], self._say)
         self.splits, self.source, self.fingerprints = data.splits, data.source, data.fingerprints
         self.tokenizer = data.tokenizer
+        set_seed(self.training.seed)  # before the model draws its weights
         model = _load_model(arguments, data.tokenizer)
         fit_positions(model, self.splits)
         self.trainer = TranslationTrainer(
@@ -172,12 +172,14 @@ class TranslationRun(TaskRun[TranslationArguments]):
                 f"average_checkpoints={wanted} needs as many, and the training saves {len(saved)}, after steps "
                 f"{', '.join(map(str, saved))}: save more often (--save_steps), or average fewer"
             )
-        if self.training.save_total_limit is not None:  # what interruptions have left counts towards it
+        if self.training.save_total_limit is not None and not self.arguments.fresh:
+            # What interruptions have left counts towards it.
             self.training.save_total_limit += len(set(self.folder.checkpoint_steps) - set(saved))
 
     def finish_training(self) -> None:
         wanted = self.arguments.average_checkpoints
         if wanted is not None:
+            self.trainer.accelerator.wait_for_everyone()  # one process writes the last checkpoint
             steps = saved_steps(self.training, len(self.trainer.train_batches))[-wanted:]
             folders = [self.folder.checkpoint_folder(step) for step in steps]
             average_checkpoints(self.trainer.accelerator.unwrap_model(self.trainer.model), folders)

@@ -56,10 +56,10 @@ def load_pairs(corpus: Corpus, data_dir: str | None, splits: Sequence[str]) -> P
     Raises:
         DataError: A split or a language is missing, files are not aligned or broken, or no data can be reached.
     """
-    if data_dir is None:
-        loaded, source = _from_hub(corpus, splits), str(corpus.hub_id)
-    else:
-        loaded, source = _from_files(corpus, Path(data_dir), splits), "local files"
+    source = str(corpus.hub_id) if data_dir is None else "local files"
+    if not splits:
+        return PairData(datasets.DatasetDict(), source, {})
+    loaded = _from_hub(corpus, splits) if data_dir is None else _from_files(corpus, Path(data_dir), splits)
     return PairData(loaded, source, {str(name): _fingerprint(pairs) for name, pairs in loaded.items()})
 
 

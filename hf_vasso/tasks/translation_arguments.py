@@ -121,7 +121,7 @@ class TranslationArguments(TaskArguments):
                 f"config_name must be one of {', '.join(ARCHITECTURES)}, a folder or a hub id to train from scratch, "
                 f"got {self.config_name!r}; pass --model_name_or_path to fine-tune a pretrained model"
             )
-        of_pretrained = ("source_lang_code", "target_lang_code", "source_prefix")
+        of_pretrained = ("source_lang_code", "target_lang_code", "source_prefix", "tokenizer_name")
         given = [name for name in of_pretrained if getattr(self, name)]
         if self.model_name_or_path is None and given:
             raise ValueError(f"{given[0]} is for a pretrained model; pass --model_name_or_path, or leave it out")
@@ -199,7 +199,18 @@ def parse_translation_arguments(
         )
     if wanted is not None and training.save_total_limit is not None and training.save_total_limit < wanted:
         raise ValueError(
-            f"average_checkpoints={wanted} needs as many, and save_total_limit={training.save_total_limit}"
+            f"average_checkpoints={wanted} needs as many, and save_total_limit={training.save_total_limit}; "
+            "raise it, or average fewer"
+        )
+    if wanted is not None and training.resume_from_checkpoint is not None:
+        raise ValueError(
+            "average_checkpoints takes the checkpoints of its own folder; repeat the command to continue from them, "
+            "and leave resume_from_checkpoint out"
+        )
+    if training.push_to_hub and (training.fp16_full_eval or training.bf16_full_eval):
+        raise ValueError(
+            "fp16_full_eval and bf16_full_eval cast the model, and push_to_hub would push it so; push by a command "
+            "that only trains (--do_train)"
         )
     return translation, training
 

@@ -76,8 +76,7 @@ def new_model(architecture: Architecture, tokenizer: PreTrainedTokenizerBase, lo
 def vocabulary_settings(tokenizer: PreTrainedTokenizerBase) -> dict[str, Any]:
     """What a tokenizer decides in the configuration of a model with new weights."""
     return {
-        "vocab_size": len(tokenizer),
-        "decoder_vocab_size": len(tokenizer),
+        **dict.fromkeys(("vocab_size", "src_vocab_size", "decoder_vocab_size"), len(tokenizer)),
         "pad_token_id": tokenizer.pad_token_id,
         "eos_token_id": tokenizer.eos_token_id,
         "bos_token_id": tokenizer.bos_token_id,

@@ -242,6 +242,12 @@ def test_two_processes_write_one_record(flags, tmp_path):
         (["--dataset_name", "me/mine"], "data_dir and dataset_name both say where the pairs are; give one"),
         (["--source_lang_code", "de_DE", "--task_name", "multi30k.de-en"], "source_lang_code is for a pretrained"),
         (["--do_predict", "--task_name", "multi30k.de-en"], "no model has been trained here; add --do_train, or name"),
+        (["--tokenizer_name", "x", "--task_name", "multi30k.de-en"], "tokenizer_name is for a pretrained model; pass"),
+        (["--bf16_full_eval", "--push_to_hub", "--task_name", "multi30k.de-en"], "cast the model, and push_to_hub"),
+        (
+            ["--average_checkpoints", "2", "--resume_from_checkpoint", "x", "--task_name", "multi30k.de-en"],
+            "average_checkpoints takes the checkpoints of its own folder",
+        ),
         (["--forced_bos_token", "en_XX"], "unknown flag --forced_bos_token; pass --target_lang_code"),
         (["--generation_num_beams", "7", "--task_name", "multi30k.de-en"], "generation_num_beams has no effect here"),
         (["--per_device_train_batch_size", "4", "--task_name", "multi30k.de-en"], "as many pairs as go into"),
@@ -371,9 +377,7 @@ def test_a_pretrained_model_that_cannot_take_a_sentence_is_refused_before_it_tra
     ):
         longer(name, word, 35)
         assert main(words) == 2
-        message = (
-            f"{split}: of {count} pairs 1 have more than 30 tokens (pairs 3), and the model takes no more; {remedy}"
-        )
+        message = f"{split}: of {count} pairs 1 have more than 30 tokens (pairs 3), and the model was made for no more; {remedy}"
         assert message in capsys.readouterr().err
         assert not (tmp_path / "run").exists()
     assert [longest_translation(model, source) for source in (5, 29)] == [16, 30]  # cut where the positions end
@@ -500,3 +504,10 @@ def test_official_references_are_scored_as_papers_do(real_data, tmp_path, monkey
         references = [line.split() for line in words[split, "en"]]
         expected = multi_bleu([references[row - row % 2] for row in range(count)], references)
         assert metrics[name] == pytest.approx(expected, abs=1e-9)
+
+
+def test_a_training_without_a_record_gets_one(flags, tmp_path):
+    assert main([*flags, "--do_train"]) == 0
+    (tmp_path / "run" / "result.json").unlink()  # as if it was killed in between
+    assert main([*flags, "--do_train"]) == 0
+    assert read_record(tmp_path / "run" / "result.json").train_examples == COUNTS["train"]
