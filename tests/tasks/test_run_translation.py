@@ -377,8 +377,10 @@ def test_a_pretrained_model_that_cannot_take_a_sentence_is_refused_before_it_tra
     ):
         longer(name, word, 35)
         assert main(words) == 2
-        message = f"{split}: of {count} pairs 1 have more than 30 tokens (pairs 3), and the model was made for no more; {remedy}"
-        assert message in capsys.readouterr().err
+        message = (
+            f"{split}: of {count} pairs 1 have more than 30 tokens (pairs 3), and the model was made for no more; "
+        )
+        assert message + remedy in capsys.readouterr().err
         assert not (tmp_path / "run").exists()
     assert [longest_translation(model, source) for source in (5, 29)] == [16, 30]  # cut where the positions end
 
