@@ -121,7 +121,7 @@ def test_what_the_recipe_leaves_out_is_neither_trained_on_nor_learned_from(load,
     for split in ("train", "valid"):
         add_pairs(corpus, split, ("q q", "q q q q"), ("y " * 176, "y " * 176))
     data = load("--task_name", "iwslt14.de-en", "--max_source_length", "999", "--max_target_length", "999")
-    assert load.said == [
+    assert [said for said in load.said if "leaves" in said] == [
         "train: of 42 pairs 1 have more than 175 words (lines 2), 1 have over 1.5 times as many words on one side as "
         "on the other (lines 1); the recipe leaves them out"
     ]
