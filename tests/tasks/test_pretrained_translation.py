@@ -97,7 +97,7 @@ def fsmt(folder):
     special = {"<s>": 0, "<pad>": 1, "</s>": 2, "<unk>": 3}
     ends = [letter + "</w>" for letter in LETTERS]
     source = {**special, **{piece: 4 + row for row, piece in enumerate([*LETTERS, *ends])}}
-    target = {**special, **{piece: 4 + row for row, piece in enumerate([*ends, *LETTERS])}}
+    target = {**special, **{piece: 4 + row for row, piece in enumerate([*ends[::-1], *LETTERS[::-1]])}}
     (folder / "merges.txt").write_text("")
     tokenizer = FSMTTokenizer(
         langs=["de", "en"],
@@ -184,6 +184,14 @@ def test_translations_begin_as_targets_do(checkpoint, corpus, codes, begins, tmp
 def test_codes_that_a_model_does_not_have(checkpoint, corpus, codes, message, tmp_path, capsys):
     assert main(["translate", *flags_of(checkpoint, corpus, codes), "--output_dir", str(tmp_path / "run")]) == 2
     assert message in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("checkpoint", [t5], indirect=True, ids=["t5"])
+def test_weights_in_few_bits_are_trained_in_fp32(checkpoint, corpus):
+    T5ForConditionalGeneration.from_pretrained(checkpoint).half().save_pretrained(checkpoint)
+    arguments, _ = parse_translation_arguments(flags_of(checkpoint, corpus, (None, None)))
+    model = pretrained_model(arguments, pretrained_tokenizer(arguments))
+    assert {parameter.dtype for parameter in model.parameters()} == {torch.float32}
 
 
 @pytest.mark.parametrize("checkpoint", [t5], indirect=True, ids=["t5"])
