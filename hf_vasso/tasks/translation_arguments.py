@@ -24,10 +24,7 @@ _INSTEAD_OF: dict[str, str] = dict.fromkeys(
 )
 _INSTEAD_OF["forced_bos_token"] = "pass --target_lang_code: a translation begins as the targets of the training do"
 _WITHOUT_EFFECT = {
-    **dict.fromkeys(
-        ("auto_find_batch_size", "per_device_train_batch_size", "per_device_eval_batch_size"),
-        "a batch has as many pairs as go into --max_tokens",
-    ),
+    "auto_find_batch_size": "a batch has as many pairs as go into --max_tokens",
     "generation_num_beams": "pass --num_beams",
     "generation_max_length": "a translation has at most 1.2 times as many tokens as its source and 10 more",
 }
@@ -93,7 +90,10 @@ class TranslationArguments(TaskArguments):
         metadata={"help": "What becomes of training pairs that say nothing or are too long: refuse or drop."},
     )
     max_tokens: int = field(
-        default=4096, metadata={"help": "Padded tokens of a batch on either side, at most, at least 1."}
+        default=4096,
+        metadata={
+            "help": "Padded tokens of a batch on either side, at most, at least 1; sizes per device say nothing here."
+        },
     )
     vocab_size: int = field(
         default=10000,

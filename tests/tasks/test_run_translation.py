@@ -250,7 +250,7 @@ def test_two_processes_write_one_record(flags, tmp_path):
         ),
         (["--forced_bos_token", "en_XX"], "unknown flag --forced_bos_token; pass --target_lang_code"),
         (["--generation_num_beams", "7", "--task_name", "multi30k.de-en"], "generation_num_beams has no effect here"),
-        (["--per_device_train_batch_size", "4", "--task_name", "multi30k.de-en"], "as many pairs as go into"),
+        (["--auto_find_batch_size", "--task_name", "multi30k.de-en"], "as many pairs as go into"),
     ],
 )
 def test_mistakes(words, message, corpus, capsys):
