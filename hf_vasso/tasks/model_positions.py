@@ -9,14 +9,13 @@ import datasets
 from transformers import MarianMTModel, PreTrainedModel
 
 from hf_vasso.tasks.errors import DataError
+from hf_vasso.tasks.token_batches import pair_lengths
 
 __all__ = ["fit_positions", "longest_translation"]
 
 # fairseq's for IWSLT: a translation has at most 1.2 times as many tokens as its source, and ten more.
 _LONGEST_TIMES, _LONGEST_PLUS = 1.2, 10
 
-# What of a split goes into the model: the targets of the test part are only compared as texts.
-_FED = {"train": ("input_ids", "labels"), "validation": ("input_ids", "labels"), "test": ("input_ids",)}
 _MOST_SHOWN = 10
 
 
@@ -69,8 +68,9 @@ def _positions(model: Any) -> float:
 
 
 def _fed_lengths(split: str, pairs: datasets.Dataset) -> list[int]:
-    """The longest that the model is given of each pair."""
-    return [max(map(len, fed)) for fed in zip(*(pairs[column] for column in _FED[split]), strict=True)]
+    """The longest that the model is given of each pair: targets of the test part are only compared, as texts."""
+    lengths = pair_lengths(pairs)
+    return (lengths[:, 0] if split == "test" else lengths.max(axis=1)).tolist()
 
 
 def _extend(model: Any, positions: int) -> None:

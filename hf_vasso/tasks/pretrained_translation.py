@@ -57,8 +57,8 @@ def pretrained_tokenizer(arguments: TranslationArguments) -> PreTrainedTokenizer
     name = arguments.tokenizer_name or str(arguments.model_name_or_path)
     tokenizer = AutoTokenizer.from_pretrained(name, **_from_hub(arguments))
     source, target = arguments.corpus.languages
-    _set_language(tokenizer, "source_lang_code", arguments.source_lang_code, source)
-    _set_language(tokenizer, "target_lang_code", arguments.target_lang_code, target)
+    _set_language(tokenizer, "src_lang", arguments.source_lang_code, source, flag="--source_lang_code")
+    _set_language(tokenizer, "tgt_lang", arguments.target_lang_code, target, flag="--target_lang_code")
     return tokenizer
 
 
@@ -115,12 +115,11 @@ def _from_hub(arguments: TranslationArguments) -> dict[str, Any]:
     }
 
 
-def _set_language(tokenizer: Any, flag: str, code: str | None, language: str) -> None:
+def _set_language(tokenizer: Any, attribute: str, code: str | None, language: str, flag: str) -> None:
     """Set the tokenizer's code of a language, which is the language's own name where none is given."""
-    attribute = "src_lang" if flag == "source_lang_code" else "tgt_lang"
     if not hasattr(tokenizer, attribute):
         if code is not None:
-            raise ValueError(f"{type(tokenizer).__name__} has no language codes; leave --{flag} out")
+            raise ValueError(f"{type(tokenizer).__name__} has no language codes; leave {flag} out")
         return
     wanted = language if code is None else code
     try:
@@ -133,7 +132,7 @@ def _set_language(tokenizer: Any, flag: str, code: str | None, language: str) ->
         codes = list(getattr(tokenizer, "lang_code_to_token", tokenizer.all_special_tokens))
         near = [name for name in codes if name.startswith(language[:2])] or codes
         raise ValueError(
-            f"{type(tokenizer).__name__} has no language code {wanted!r}; pass --{flag} with the model's own, such as "
+            f"{type(tokenizer).__name__} has no language code {wanted!r}; pass {flag} with the model's own, such as "
             f"{', '.join(near)}"
         )
 

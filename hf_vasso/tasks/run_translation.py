@@ -29,12 +29,12 @@ from hf_vasso.tasks.pretrained_translation import (
 )
 from hf_vasso.tasks.subwords import decoded_words
 from hf_vasso.tasks.task_run import TaskRun
-from hf_vasso.tasks.token_batches import TokenBatches
+from hf_vasso.tasks.token_batches import TokenBatches, pair_lengths
 from hf_vasso.tasks.translation_arguments import TranslationArguments, parse_translation_arguments
 from hf_vasso.tasks.translation_card import translation_card
 from hf_vasso.tasks.translation_data import load_corpus
 from hf_vasso.tasks.translation_model import ARCHITECTURES, new_model
-from hf_vasso.tasks.translation_trainer import TranslationTrainer, pair_lengths
+from hf_vasso.tasks.translation_trainer import TranslationTrainer
 from hf_vasso.training.arguments import AnyTrainingArguments, VassoSeq2SeqTrainingArguments
 
 __all__ = ["TranslationRun", "main", "run_translation"]

@@ -3,10 +3,11 @@
 import math
 from collections.abc import Iterator
 
+import datasets
 import numpy as np
 from torch.utils.data import Sampler
 
-__all__ = ["TokenBatches"]
+__all__ = ["TokenBatches", "pair_lengths"]
 
 
 class TokenBatches(Sampler[list[int]]):
@@ -84,6 +85,13 @@ class TokenBatches(Sampler[list[int]]):
 
     def _split(self, ordered: np.ndarray) -> list[np.ndarray]:
         return np.split(ordered, np.cumsum(self._sizes)[:-1])
+
+
+def pair_lengths(data: datasets.Dataset) -> np.ndarray:
+    """(pairs, 2): the tokens of each source and target."""
+    return np.array(
+        [[len(source), len(target)] for source, target in zip(data["input_ids"], data["labels"], strict=True)]
+    )
 
 
 def _by_length(lengths: np.ndarray) -> np.ndarray:

@@ -13,6 +13,7 @@ from hf_vasso.tasks.errors import DataError
 from hf_vasso.tasks.pretrained_translation import pretrained_tokenizer
 from hf_vasso.tasks.sentence_pairs import describe_faults, load_pairs, unusable, without
 from hf_vasso.tasks.subwords import encode_words, learn_tokenizer, mirrored
+from hf_vasso.tasks.token_batches import pair_lengths
 from hf_vasso.tasks.translation_arguments import TranslationArguments
 from hf_vasso.tasks.translation_text import as_texts, as_words, left_out_by_recipe
 
@@ -177,13 +178,7 @@ def _encoder(tokenizer: PreTrainedTokenizerBase, prefix: str) -> Callable[..., d
 def _short_enough(
     pairs: datasets.Dataset, lines: Sequence[int], arguments: TranslationArguments, say: Say
 ) -> datasets.Dataset:
-    limits = {"input_ids": arguments.max_source_length, "labels": arguments.max_target_length}
-    lengths = zip(*(map(len, pairs[column]) for column in limits), strict=True)
-    long = [
-        number
-        for number, of_pair in enumerate(lengths, start=1)
-        if any(length > limit for length, limit in zip(of_pair, limits.values(), strict=True))
-    ]
-    most = " and ".join(map(str, limits.values()))
-    faults = {f"more than {most} tokens": long} if long else {}
+    limits = arguments.max_source_length, arguments.max_target_length
+    long = np.flatnonzero((pair_lengths(pairs) > limits).any(axis=1)) + 1
+    faults = {f"more than {limits[0]} and {limits[1]} tokens": long.tolist()} if len(long) else {}
     return _refused_or_dropped(pairs, lines, faults, arguments, say)

@@ -15,11 +15,11 @@ from torch.utils.data import DataLoader
 
 from hf_vasso.tasks.card_trainer import CardMixin
 from hf_vasso.tasks.model_positions import longest_translation
-from hf_vasso.tasks.token_batches import TokenBatches
+from hf_vasso.tasks.token_batches import TokenBatches, pair_lengths
 from hf_vasso.training.loss_scale import IGNORE_INDEX
 from hf_vasso.training.trainer import VassoSeq2SeqTrainer
 
-__all__ = ["TranslationTrainer", "pair_lengths"]
+__all__ = ["TranslationTrainer"]
 
 
 class TranslationTrainer(CardMixin, VassoSeq2SeqTrainer):
@@ -162,10 +162,3 @@ class TranslationTrainer(CardMixin, VassoSeq2SeqTrainer):
         lengths = pair_lengths(data)
         batches = TokenBatches(lengths, max(self.max_tokens, int(lengths.max())), seed=0)
         return list(batches)[self.accelerator.process_index :: self.accelerator.num_processes]
-
-
-def pair_lengths(data: datasets.Dataset) -> np.ndarray:
-    """(pairs, 2): the tokens of each source and target."""
-    return np.array(
-        [[len(source), len(target)] for source, target in zip(data["input_ids"], data["labels"], strict=True)]
-    )
