@@ -20,8 +20,8 @@ from hf_vasso.suite.planning import Run, grid_runs
 from hf_vasso.suite.processes import run_in_process
 from hf_vasso.suite.suite_file import SuiteFile
 from hf_vasso.suite.work import Job
-from hf_vasso.tasks.small_bert import write_small_bert
-from hf_vasso.tasks.synthetic import VOCABULARY, write_agreement
+from hf_vasso.tasks.glue.small_bert import write_small_bert
+from hf_vasso.tasks.glue.synthetic import VOCABULARY, write_agreement
 
 
 def tiny_suite(folder: Path, runs: int) -> SuiteFile:

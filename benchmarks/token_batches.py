@@ -21,9 +21,9 @@ from typing import Any
 import torch
 from torch.utils.data import DataLoader
 
-from hf_vasso.tasks.run_translation import TranslationRun
-from hf_vasso.tasks.translation_arguments import parse_translation_arguments
-from hf_vasso.tasks.translation_trainer import TranslationTrainer
+from hf_vasso.tasks.translation.arguments import parse_translation_arguments
+from hf_vasso.tasks.translation.run_translation import TranslationRun
+from hf_vasso.tasks.translation.trainer import TranslationTrainer
 
 KINDS = ("tokens", "pairs")
 

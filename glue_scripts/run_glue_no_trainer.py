@@ -22,14 +22,14 @@ from torch.utils.data import DataLoader
 from transformers import DataCollatorWithPadding, EvalPrediction, Trainer, get_scheduler, set_seed
 
 from hf_vasso import SharpnessAwareStep, VassoTrainingArguments
-from hf_vasso.tasks.data import load_task
-from hf_vasso.tasks.encoding import encode
 from hf_vasso.tasks.errors import UserError, user_errors
-from hf_vasso.tasks.examples import select_examples, splits_to_load
-from hf_vasso.tasks.glue import get_task
-from hf_vasso.tasks.glue_arguments import GlueArguments, parse_glue_arguments
-from hf_vasso.tasks.labels import label_order, ordered_metrics
-from hf_vasso.tasks.model import load_model, load_tokenizer
+from hf_vasso.tasks.glue.arguments import GlueArguments, parse_glue_arguments
+from hf_vasso.tasks.glue.data import load_task
+from hf_vasso.tasks.glue.encoding import encode
+from hf_vasso.tasks.glue.examples import select_examples, splits_to_load
+from hf_vasso.tasks.glue.labels import label_order, ordered_metrics
+from hf_vasso.tasks.glue.model import load_model, load_tokenizer
+from hf_vasso.tasks.glue.table import get_task
 
 
 class AcceleratePasses:

@@ -16,12 +16,15 @@ __all__ = ["main"]
 # `hf-vasso --help` and a mistyped command need not wait for.
 _COMMANDS = {
     "demo": ("hf_vasso.suite.demo", "compare AdamW, SAM and VASSO on a small synthetic task; needs no network"),
-    "glue": ("hf_vasso.tasks.run_glue", "fine-tune a model on a GLUE task and evaluate it"),
+    "glue": ("hf_vasso.tasks.glue.run_glue", "fine-tune a model on a GLUE task and evaluate it"),
     "methods": ("hf_vasso.methods.listing", "list the methods with their numbers, cost and papers"),
     "report": ("hf_vasso.results.report", "compare all runs below a folder: a page, tables and figures"),
     "suite": ("hf_vasso.suite.run_suite", "run a grid of methods, tasks and seeds from one file"),
-    "submit": ("hf_vasso.tasks.submit", "write the zip file for GLUE's leaderboard from finished runs"),
-    "translate": ("hf_vasso.tasks.run_translation", "train a translation model, evaluate it and translate"),
+    "submit": ("hf_vasso.tasks.glue.submit", "write the zip file for GLUE's leaderboard from finished runs"),
+    "translate": (
+        "hf_vasso.tasks.translation.run_translation",
+        "train a translation model, evaluate it and translate",
+    ),
 }
 
 _PATIENCE_SECONDS = 5.0

@@ -3,6 +3,7 @@ The direction of imports, read from the source: down the layers, never up, never
 
     __main__, cli, suite, tasks, training, engine, methods, spelling        results: beside them
 
+Each kind of task has a folder in tasks. They do not know of each other, and what they share does not know of them.
 Imports inside functions and for type checkers count too: a late import hides a circle, it does not remove it.
 """
 
@@ -24,6 +25,8 @@ for _layer in ("__main__", "cli", "suite", "tasks"):
 HUGGING_FACE = {"transformers", "accelerate", "datasets", "evaluate", "peft"}
 KEEPS_OUT = {"engine": HUGGING_FACE, "methods": HUGGING_FACE, "results": HUGGING_FACE | {"torch"}}
 
+# The one module of tasks that knows the kinds of tasks.
+KNOWS_KINDS_OF_TASKS = "hf_vasso/tasks/commands.py"
 KNOWS_DTENSOR = "hf_vasso/engine/tensors.py"
 # The default of `method`, the one place above the methods where a preset's name may stand.
 NAMES_A_METHOD = {"hf_vasso/training/arguments.py": {"vasso"}}
@@ -83,6 +86,23 @@ def direction_problems(tree: Tree) -> list[str]:
             elif name.split(".")[0] in KEEPS_OUT.get(layer(module), ()):
                 problems.append(f"{where}: this layer does without it")
     return problems
+
+
+def kind_of_task(module: str) -> str:
+    """The folder in tasks that a module belongs to; empty for what is shared, and for other layers."""
+    parts = module.split(".")
+    return parts[2] if parts[1:2] == ["tasks"] and len(parts) > 3 else ""
+
+
+def kind_problems(tree: Tree) -> list[str]:
+    """Imports between kinds of tasks, and from what they share into one of them."""
+    return [
+        f"{path}:{line}: imports {name}: kinds of tasks are apart, and what they share knows none"
+        for module, (path, _) in tree.sources.items()
+        if layer(module) == "tasks" and path != KNOWS_KINDS_OF_TASKS
+        for line, name in tree.imports(module)
+        if kind_of_task(name) not in ("", kind_of_task(module))
+    ]
 
 
 def circle_problems(tree: Tree) -> list[str]:
@@ -161,6 +181,7 @@ def problems(root: Path, names: set[str]) -> list[str]:
     tree = Tree(root)
     return [
         *direction_problems(tree),
+        *kind_problems(tree),
         *circle_problems(tree),
         *dtensor_problems(tree),
         *method_name_problems(tree, names),
@@ -189,6 +210,12 @@ def test_layers():
         ("results/tables.py", "import torch", "does without it"),
         ("results/tables.py", "from hf_vasso.tasks import glue", "imports point down"),
         ("spelling.py", "import hf_vasso.methods", "imports point down"),
+        (
+            "tasks/plan.py",
+            "from hf_vasso.tasks.glue.table import TASKS",
+            "plan.py:1: imports hf_vasso.tasks.glue.table",
+        ),
+        ("tasks/translation/bleu.py", "from hf_vasso.tasks.glue import table", "kinds of tasks are apart"),
         ("methods/sam.py", "from . import base", "absolute import"),
         ("training/trainer.py", "from hf_vasso import METHODS", "the module that defines the name"),
         ("training/trainer.py", "import hf_vasso", "the module that defines the name"),
@@ -201,25 +228,31 @@ def test_layers():
         ("engine/step.py", "from torch.distributed.tensor import distribute_tensor", "names DTensor"),
         ("methods/base.py", "import torch\nassert torch.distributed.tensor.DTensor", "names DTensor"),
         ("engine/step.py", "def f(m): return m.name == 'sam'", "step.py:1: knows the method 'sam' by name"),
-        ("tasks/glue.py", "def f(m): return m in ('sam', 'x')", "glue.py:1: compares with the method 'sam' by name"),
+        (
+            "tasks/glue/table.py",
+            "def f(m): return m in ('sam', 'x')",
+            "table.py:1: compares with the method 'sam' by name",
+        ),
         ("results/tables.py", "def f(m): return m.startswith('vasso')", "with the method 'vasso' by name"),
         ("training/arguments.py", "other = 'sam'", "knows the method 'sam' by name"),
         ("engine/step.py", "f(reduction='vasso', method='sam')", "step.py:1: knows the method 'sam' by name"),
         ("cli.py", "from hf_vasso import __version__", None),
         ("cli.py", "from hf_vasso.results import tables", None),
-        ("tasks/glue.py", "import datasets\nfrom hf_vasso.training import trainer", None),
+        ("tasks/glue/table.py", "import datasets\nfrom hf_vasso.training import trainer", None),
         ("engine/tensors.py", "from torch.distributed.tensor import DTensor", None),
         ("engine/step.py", "'''Never sees a DTensor; sam is a method.'''\nimport torch", None),
         ("training/arguments.py", "method = 'vasso'", None),
         ("engine/step.py", "f(reduction='sam')", None),
-        ("tasks/glue.py", "f(report_to='sam')", None),
+        ("tasks/glue/table.py", "f(report_to='sam')", None),
     ],
 )
 def test_layers_can_fail(tmp_path, path, source, complaint):
     tree = {
         "__init__.py": "",
-        "cli.py": "import hf_vasso.tasks.glue",
-        "tasks/glue.py": "",
+        "cli.py": "import hf_vasso.tasks.glue.table",
+        "tasks/glue/table.py": "from hf_vasso.tasks import plan",
+        "tasks/plan.py": "",
+        "tasks/commands.py": "from hf_vasso.tasks.glue import table",
         "training/__init__.py": "",
         "training/trainer.py": "from hf_vasso.engine import step",
         "engine/step.py": "from hf_vasso.methods import sam",

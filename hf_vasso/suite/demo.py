@@ -14,8 +14,8 @@ from hf_vasso.results.report.rows import contrast_rows, cost_rows, score_rows
 from hf_vasso.results.tables import text_table
 from hf_vasso.suite.run_suite import run_suite
 from hf_vasso.suite.suite_file import SuiteFile
-from hf_vasso.tasks.small_bert import write_small_bert
-from hf_vasso.tasks.synthetic import VOCABULARY, write_agreement
+from hf_vasso.tasks.glue.small_bert import write_small_bert
+from hf_vasso.tasks.glue.synthetic import VOCABULARY, write_agreement
 
 __all__ = ["DemoSize", "main"]
 

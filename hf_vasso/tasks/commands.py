@@ -4,13 +4,13 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from hf_vasso.tasks.glue import TASKS
-from hf_vasso.tasks.glue_arguments import parse_glue_arguments
-from hf_vasso.tasks.run_glue import GlueRun
-from hf_vasso.tasks.run_translation import TranslationRun
+from hf_vasso.tasks.glue.arguments import parse_glue_arguments
+from hf_vasso.tasks.glue.run_glue import GlueRun
+from hf_vasso.tasks.glue.table import TASKS
 from hf_vasso.tasks.task_run import TaskRun
-from hf_vasso.tasks.translation import CORPORA
-from hf_vasso.tasks.translation_arguments import parse_translation_arguments
+from hf_vasso.tasks.translation.arguments import parse_translation_arguments
+from hf_vasso.tasks.translation.corpora import CORPORA
+from hf_vasso.tasks.translation.run_translation import TranslationRun
 
 __all__ = ["TASK_NAMES", "Command", "command_for", "task_run"]
 

@@ -2,14 +2,8 @@
 
 import math
 from dataclasses import dataclass
-from functools import cache
-from typing import Any
 
 from hf_vasso.results.record import describe_method
-from hf_vasso.tasks.data import load_task
-from hf_vasso.tasks.examples import count_train_examples
-from hf_vasso.tasks.glue import get_task
-from hf_vasso.tasks.glue_arguments import GlueArguments
 from hf_vasso.tasks.run_folder import RunFolder
 from hf_vasso.tasks.task_arguments import TaskArguments
 from hf_vasso.training.arguments import AnyTrainingArguments
@@ -18,7 +12,6 @@ __all__ = [
     "PlannedTraining",
     "TrainingSize",
     "describe_plan",
-    "plan_training",
     "size_of_epochs",
     "steps_of_epoch",
     "training_size",
@@ -94,25 +87,6 @@ class PlannedTraining:
     backward_passes: int
 
 
-def plan_training(glue: GlueArguments, training: AnyTrainingArguments) -> PlannedTraining:
-    """
-    Work out what a training will spend.
-
-    Args:
-        glue: Task and data; without `data_dir` the task's official sizes are used.
-        training: Method and training.
-
-    Returns:
-        The counts.
-
-    Raises:
-        DataError: The files in `data_dir` cannot be used, or the task has no official size.
-    """
-    labels, available = _train_labels(glue.task_name, glue.data_dir)
-    examples = count_train_examples(labels, available, get_task(glue.task_name), glue)
-    return with_passes(examples, training_size(examples, training), training)
-
-
 def with_passes(examples: int | None, size: TrainingSize, training: AnyTrainingArguments) -> PlannedTraining:
     """
     What a training of some size will spend.
@@ -169,16 +143,6 @@ def describe_plan(
     facts |= {"output folder": training.output_dir, "state": state}
     width = max(len(name) for name in facts)
     return "\n".join(f"{name:<{width}}  {value}" for name, value in facts.items())
-
-
-@cache
-def _train_labels(task_name: str, data_dir: str | None) -> tuple[list[Any] | None, int]:
-    """The labels of a task's training split, None where they are not at hand, and its size."""
-    task = get_task(task_name)
-    if data_dir is None and "train" in task.split_sizes:
-        return None, task.split_sizes["train"]
-    labels = load_task(task, data_dir, ["train"]).splits["train"]["label"][:]
-    return labels, len(labels)
 
 
 def _state(folder: RunFolder, training: AnyTrainingArguments) -> str:

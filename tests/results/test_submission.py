@@ -9,7 +9,7 @@ import pytest
 
 from hf_vasso.results import submission
 from hf_vasso.results.submission import LEADERBOARD_FILES, Predictions, SubmissionError, write_submission
-from hf_vasso.tasks.glue import TASKS
+from hf_vasso.tasks.glue.table import TASKS
 
 # `wc -l *.tsv` of a submission, as the README of the repository ColeFang/CERT shows it.
 LINES = {

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from hf_vasso.tasks.small_bert import write_small_bert
-from hf_vasso.tasks.synthetic import VOCABULARY, write_agreement
+from hf_vasso.tasks.glue.small_bert import write_small_bert
+from hf_vasso.tasks.glue.synthetic import VOCABULARY, write_agreement
 
 WriteSuite = Callable[..., Path]
 

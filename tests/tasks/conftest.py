@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 from transformers import AutoConfig, AutoModel, set_seed
 
-from hf_vasso.tasks.small_bert import write_small_bert
-from hf_vasso.tasks.synthetic import VOCABULARY, agreement_examples
+from hf_vasso.tasks.glue.small_bert import write_small_bert
+from hf_vasso.tasks.glue.synthetic import VOCABULARY, agreement_examples
 
 SENTENCES = [example["sentence"] for example in agreement_examples(12, seed=0)]
 

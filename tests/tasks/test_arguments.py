@@ -6,7 +6,7 @@ import pytest
 
 from hf_vasso.tasks import recipes
 from hf_vasso.tasks.binding import binding_arguments, result_arguments, with_base_names
-from hf_vasso.tasks.glue_arguments import parse_glue_arguments
+from hf_vasso.tasks.glue.arguments import parse_glue_arguments
 from hf_vasso.tasks.task_arguments import base_name
 
 NEEDED = ["--use_cpu", "--task_name", "rte", "--model_name_or_path", "org/bert"]

@@ -36,7 +36,7 @@ from torch.nn.utils.rnn import pad_sequence
 from transformers import PreTrainedModel, Trainer, TrainerCallback
 
 from hf_vasso import VassoSeq2SeqTrainingArguments
-from hf_vasso.tasks.translation_trainer import TranslationTrainer
+from hf_vasso.tasks.translation.trainer import TranslationTrainer
 
 LOCAL_ASCENTS = numbers("vasso") | {"ascent_sync": False}
 # Of each kind of thing that is kept.

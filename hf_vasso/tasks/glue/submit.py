@@ -1,0 +1,210 @@
+"""Zip the test predictions of finished runs for GLUE's leaderboard, predicting first: what `hf-vasso submit` does."""
+
+import inspect
+import sys
+from argparse import ArgumentParser
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, fields, replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any, TypeVar
+
+from hf_vasso.methods import METHODS
+from hf_vasso.results.record import RESULT_FILE, Record, RecordError, read_record
+from hf_vasso.results.submission import LEADERBOARD_FILES, Predictions, write_submission
+from hf_vasso.tasks.errors import UserError, user_errors
+from hf_vasso.tasks.glue.arguments import GlueArguments
+from hf_vasso.tasks.glue.run_glue import run_glue
+from hf_vasso.tasks.glue.table import TASKS
+from hf_vasso.tasks.run_folder import RunFolder
+from hf_vasso.training.arguments import VassoTrainingArguments
+
+__all__ = ["main", "submit"]
+
+_Arguments = TypeVar("_Arguments", GlueArguments, VassoTrainingArguments)
+
+_TASKS = tuple(dict.fromkeys(file.task for file in LEADERBOARD_FILES))
+
+
+def main(arguments: Sequence[str]) -> int:
+    """
+    Run `hf-vasso submit`.
+
+    Args:
+        arguments: The words after the command's name.
+
+    Returns:
+        The exit status.
+
+    Raises:
+        UserError: See `submit`.
+    """
+    parser = ArgumentParser(
+        prog="hf-vasso submit",
+        description="Write the zip file for GLUE's leaderboard from one finished run of each task, all of one method "
+        "label and seed. Runs that have not predicted their test sets do so now; AX is predicted with MNLI's model.",
+        allow_abbrev=False,
+    )
+    parser.add_argument("runs_dir", type=Path, metavar="RUNS_DIR", help="folder with the runs, at any depth")
+    parser.add_argument("--out", type=Path, required=True, help="the zip file to write, such as glue.zip")
+    parser.add_argument("--method_label", help="the label of the runs, where RUNS_DIR has several")
+    parser.add_argument("--seed", type=int, help="the seed of the runs, where RUNS_DIR has several")
+    given = parser.parse_args(arguments)
+    submit(given.runs_dir, given.out, given.method_label, given.seed)
+    print(f"submission: {given.out}, to be uploaded at https://gluebenchmark.com/submit")
+    return 0
+
+
+def submit(runs_dir: Path, out: Path, method_label: str | None = None, seed: int | None = None) -> None:
+    """
+    Predict what is not predicted yet, check all predictions and zip them.
+
+    Args:
+        runs_dir: The folder with the runs.
+        out: The zip file to write or replace.
+        method_label: The label of the runs; None where they have one in common.
+        seed: The seed of the runs; None where they have one in common.
+
+    Raises:
+        UserError: It is not clear which runs are meant, tasks are missing, a run cannot predict any more, or its
+            predictions are not what the leaderboard takes. Only the last two are found after runs have predicted.
+    """
+    with user_errors():
+        runs = _choose(_find(runs_dir), runs_dir, method_label, seed)
+        _check(runs, runs_dir)
+    for run in runs.values():
+        if run.has_model and not run.has_predicted:
+            _predict(run)
+    with TemporaryDirectory() as folder:
+        if runs["mnli"].has_model:
+            runs["ax"] = _predict_ax(runs["mnli"], Path(folder))
+        with user_errors():
+            write_submission({file: _predictions(runs[file.task], file.split) for file in LEADERBOARD_FILES}, out)
+
+
+@dataclass(frozen=True)
+class _Run:
+    """A finished run and where it lies."""
+
+    folder: RunFolder
+    record: Record
+
+    @property
+    def has_model(self) -> bool:
+        """Whether the model that it trained is there."""
+        return self.folder.training is not None and any(self.folder.path.glob("*model*"))
+
+    @property
+    def has_predicted(self) -> bool:
+        """Whether the predictions of all test examples are there."""
+        files = self.folder.prediction_files.values()
+        return all(path.exists() for path in files) and self.record.arguments.get("max_predict_samples") is None
+
+
+def _find(runs_dir: Path) -> list[_Run]:
+    """The finished runs of GLUE's tasks; records that cannot be read are named and left out."""
+    runs = []
+    for path in sorted(runs_dir.rglob(RESULT_FILE)):
+        if any(part.startswith(".") for part in path.relative_to(runs_dir).parts) or path.is_symlink():
+            continue  # a suite's trials, and what lies elsewhere
+        try:
+            record = read_record(path)
+        except RecordError as error:
+            print(f"left out: {error}", file=sys.stderr)
+            continue
+        if record.task in _TASKS:
+            runs.append(_Run(RunFolder(str(path.parent), TASKS[record.task].prediction_files), record))
+    return runs
+
+
+def _choose(runs: Sequence[_Run], runs_dir: Path, method_label: str | None, seed: int | None) -> dict[str, _Run]:
+    """The runs of one label and seed, by task."""
+    meant = [run for run in runs if method_label in (None, run.record.label) and seed in (None, run.record.seed)]
+    if not meant:
+        raise UserError(f"{runs_dir} has no such finished run of a GLUE task; it has{_listed(runs)}")
+    if len(_by_label_and_seed(meant)) > 1:
+        raise UserError(
+            f"a submission is of one method and seed; choose with --method_label and --seed:{_listed(meant)}"
+        )
+    chosen: dict[str, _Run] = {}
+    for run in meant:
+        other = chosen.setdefault(run.record.task, run)
+        if other is not run:
+            raise UserError(
+                f"task {run.record.task} has two such runs, {other.folder.path} and {run.folder.path}; "
+                "name a RUNS_DIR with one of them"
+            )
+    return chosen
+
+
+def _by_label_and_seed(runs: Iterable[_Run]) -> dict[tuple[str, int], list[str]]:
+    """The tasks of the runs of each label and seed."""
+    tasks: dict[tuple[str, int], list[str]] = {}
+    for run in runs:
+        tasks.setdefault((run.record.label, run.record.seed), []).append(run.record.task)
+    return tasks
+
+
+def _listed(runs: Iterable[_Run]) -> str:
+    lines = [
+        f"\n  --method_label {label} --seed {seed}: {', '.join(tasks)}"
+        for (label, seed), tasks in sorted(_by_label_and_seed(runs).items())
+    ]
+    return "".join(lines) or " none"
+
+
+def _check(runs: Mapping[str, _Run], runs_dir: Path) -> None:
+    """Name all tasks that cannot be submitted before any of them predicts."""
+    missing = [f"  {task}: {reason}" for task in _TASKS if (reason := _reason_against(task, runs)) is not None]
+    if missing:
+        raise UserError("\n".join([f"{runs_dir} lacks what a submission needs:", *missing]))
+
+
+def _reason_against(task: str, runs: Mapping[str, _Run]) -> str | None:
+    trained_on = TASKS[task].trained_on
+    if trained_on is not None and trained_on in runs and runs[trained_on].has_model:
+        return None
+    if task not in runs:
+        return "no finished run" + (f", and none of {trained_on} with its model" if trained_on else "")
+    run = runs[task]
+    if run.has_predicted or run.has_model:
+        return None
+    return f"{run.folder.path} has neither predictions for the whole test set nor a model that it trained"
+
+
+def _predict(run: _Run) -> None:
+    with user_errors():
+        glue, training = _flags(run, run.folder.path)
+    run_glue(glue, training)
+
+
+def _predict_ax(mnli: _Run, folder: Path) -> _Run:
+    """Predict AX with MNLI's model, each time anew: predictions that lie about may be of a model trained before."""
+    with user_errors():
+        glue, training = _flags(mnli, folder)
+        glue = replace(glue.with_trained_model(mnli.folder.path), task_name="ax", task_label=None)
+    return _Run(RunFolder(str(folder), TASKS["ax"].prediction_files), run_glue(glue, training))
+
+
+def _flags(run: _Run, output_dir: Path) -> tuple[GlueArguments, VassoTrainingArguments]:
+    """The flags with which a run began, for a prediction."""
+    began = run.folder.arguments
+    numbers = {name: began[name] for name in inspect.signature(METHODS[began["method"]]).parameters}
+    flags = {
+        **began,
+        **dict.fromkeys(("rho", "theta")),  # with the method's other numbers they stand in method_args
+        "method_args": numbers,
+        "output_dir": str(output_dir),
+        "do_predict": True,
+        "report_to": "none",
+    }
+    return _made_of(flags, GlueArguments), _made_of(flags, VassoTrainingArguments)
+
+
+def _made_of(flags: Mapping[str, Any], kind: type[_Arguments]) -> _Arguments:
+    return kind(**{entry.name: flags[entry.name] for entry in fields(kind) if entry.init and entry.name in flags})
+
+
+def _predictions(run: _Run, split: str) -> Predictions:
+    task = TASKS[run.record.task]
+    return Predictions(run.folder.prediction_files[split], task.label_names, task.split_sizes[split])

@@ -1,0 +1,53 @@
+"""The model card of a run on a translation task."""
+
+from huggingface_hub import ModelCard
+
+from hf_vasso.methods import Method
+from hf_vasso.results.record import Record
+from hf_vasso.tasks.model_card import CardTask, model_card
+from hf_vasso.tasks.translation.arguments import TranslationArguments
+from hf_vasso.tasks.translation.corpora import Corpus
+from hf_vasso.training.arguments import VassoSeq2SeqTrainingArguments
+
+__all__ = ["translation_card"]
+
+_USE = """\
+```python
+from transformers import AutoModelForSeq2SeqLM, AutoTokenizer
+
+model, tokenizer = AutoModelForSeq2SeqLM.from_pretrained("FOLDER"), AutoTokenizer.from_pretrained("FOLDER")
+ids = model.generate(**tokenizer(["..."], return_tensors="pt"), num_beams={beams})
+print(tokenizer.batch_decode(ids, skip_special_tokens=True))
+```
+"""
+_VALIDATION = "validation_"
+
+
+def translation_card(record: Record, method: Method, corpus: Corpus) -> ModelCard:
+    """
+    Describe the model of a run on a translation task.
+
+    Args:
+        record: The run.
+        method: Its method.
+        corpus: What it translates, from the first language into the second.
+    """
+    facts = CardTask(
+        task_type="translation",
+        dataset=corpus.hub_id,
+        dataset_config=corpus.hub_config or corpus.name,
+        languages=list(corpus.languages),
+        metrics=["bleu", "chrf"],
+        library="transformers",
+        pipeline_tag="translation",
+        use=_USE.format(beams=record.arguments["num_beams"]),
+        split_and_metric=lambda name: _split_and_metric(record, name),
+        flags=(TranslationArguments, VassoSeq2SeqTrainingArguments),
+    )
+    return model_card(record, method, facts)
+
+
+def _split_and_metric(record: Record, name: str) -> tuple[str, str]:
+    if not name.startswith(_VALIDATION):
+        return "test", name
+    return "train" if record.arguments.get("holdout_samples") else "validation", name.removeprefix(_VALIDATION)

@@ -1,0 +1,156 @@
+"""Sentence pairs from files of all kinds and from the hub; what is wrong with them is said with the line."""
+
+import gzip
+import hashlib
+import json
+
+import datasets
+import pyarrow
+import pyarrow.parquet
+import pytest
+
+from hf_vasso.tasks.errors import DataError
+from hf_vasso.tasks.translation.corpora import CORPORA, Corpus, get_corpus
+from hf_vasso.tasks.translation.sentence_pairs import describe_faults, load_pairs, unusable, without
+
+CORPUS = Corpus("mine", ("de", "en"), {})
+PAIRS = [("ein Hund", "a dog"), ("größer\u2028als", "larger than"), ("", "empty"), ("drei", "three")]
+ROWS = [{"de": german, "en": english} for german, english in PAIRS]
+
+
+def aligned(folder, suffix=""):
+    for column, language in enumerate(("de", "en")):
+        text = "".join(pair[column] + "\n" for pair in PAIRS).encode()
+        path = folder / f"train.{language}{suffix}"
+        path.write_bytes(gzip.compress(text) if suffix else text)
+
+
+def json_lines(folder, nested):
+    rows = [{"translation": row} for row in ROWS] if nested else ROWS
+    (folder / "train.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+
+
+def parquet(folder):
+    pyarrow.parquet.write_table(
+        pyarrow.Table.from_pylist([{"translation": row} for row in ROWS]), folder / "train.parquet"
+    )
+
+
+LAYOUTS = {
+    "aligned": aligned,
+    "aligned.gz": lambda folder: aligned(folder, ".gz"),
+    "jsonl": lambda folder: json_lines(folder, nested=False),
+    "jsonl with a column": lambda folder: json_lines(folder, nested=True),
+    "parquet": parquet,
+}
+
+
+@pytest.mark.parametrize("in_own_folder", [False, True])
+@pytest.mark.parametrize("layout", LAYOUTS.values(), ids=LAYOUTS)
+def test_every_layout_gives_the_same_pairs(layout, in_own_folder, tmp_path):
+    folder = tmp_path / "mine" if in_own_folder else tmp_path
+    folder.mkdir(exist_ok=True)
+    layout(folder)
+    loaded = load_pairs(CORPUS, str(tmp_path), ["train"])
+    assert loaded.splits["train"].to_list() == ROWS
+    columns = {language: [row[language] for row in ROWS] for language in ("de", "en")}
+    digest = hashlib.sha256(json.dumps(columns, sort_keys=True).encode()).hexdigest()
+    assert (loaded.source, loaded.fingerprints) == ("local files", {"train": digest[:16]})
+
+
+def test_names_of_splits(tmp_path):
+    for name in ("valid", "test2016"):
+        for language in ("de", "en"):
+            (tmp_path / f"{name}.{language}").write_text(f"{name}\n")
+    splits = load_pairs(get_corpus("multi30k.de-en"), str(tmp_path), ["validation", "test"]).splits
+    assert {name: pairs["de"][:] for name, pairs in splits.items()} == {"validation": ["valid"], "test": ["test2016"]}
+
+
+@pytest.mark.parametrize(
+    ("files", "words"),
+    [
+        ({}, "has no data for split train; keep one of: train.de and train.en, train.de.gz"),
+        ({"train.de": b"a\n"}, "train.en is missing; a split needs both languages"),
+        ({"train.de": b"a\nb\n", "train.en": b"a\n"}, "train.en ends after line 1 and .*train.de does not"),
+        ({"train.de": b"a\n", "train.en": b"a\nb\n"}, "train.de ends after line 1 and .*train.en does not"),
+        ({"train.de": b"", "train.en": b""}, "there are no pairs"),
+        ({"train.de.gz": b"", "train.en": b""}, "has train.en and train.de.gz for split train; keep one of"),
+        ({"train.de": "ä\n".encode("utf-16"), "train.en": b"a\n"}, "train.de is UTF-16; convert it, for example with"),
+        ({"train.de": b"a\n", "train.en": b"a\n", "train.jsonl": b"{}\n"}, "has .* for split train; keep one of"),
+        ({"train.de.gz": gzip.compress(b"a\nb\n")[:-9], "train.en.gz": gzip.compress(b"a\nb\n")}, "train.de.gz, line"),
+        ({"train.jsonl": b'{"de": "a", "en": "b"}\n{"de": "a"}\n'}, "train.jsonl, line 2: no text for language en"),
+        ({"train.jsonl": b'{"translation": "a"}\n'}, "train.jsonl, line 1: no text for language de"),
+    ],
+)  # fmt: skip
+def test_broken_files(files, words, tmp_path):
+    for name, content in files.items():
+        (tmp_path / name).write_bytes(content)
+    with pytest.raises(DataError, match=words):
+        load_pairs(CORPUS, str(tmp_path), ["train"])
+
+
+def test_faults_have_their_lines(tmp_path):
+    (tmp_path / "train.de").write_bytes(b"\xef\xbb\xbfeins\n \nstra\xdfe\nvier\r\n")
+    (tmp_path / "train.en").write_bytes(b"one\ntwo\nstreet\nfour\n")
+    pairs = load_pairs(CORPUS, str(tmp_path), ["train"]).splits["train"]
+    faults = unusable(pairs)
+    lost = "bytes that are not UTF-8, or characters that were lost before (U+FFFD)"
+    assert faults == {"an empty side": [2], lost: [3]}
+    assert describe_faults("train", faults, range(1, 5)) == (
+        f"train: of 4 pairs 1 have an empty side (lines 2), 1 have {lost} (lines 3)"
+    )
+    assert without(pairs, faults).to_list() == [{"de": "eins", "en": "one"}, {"de": "vier", "en": "four"}]
+
+
+def test_a_pair_is_counted_with_one_fault():
+    pairs = datasets.Dataset.from_list([{"de": "", "en": "\ufffd"}])
+    assert unusable(pairs) == {"an empty side": [1]}
+
+
+def test_many_lines_are_counted():
+    assert describe_faults("train", {"an empty side": list(range(1, 9))}, range(1, 10)).endswith(
+        "(lines 1, 2, 3, 4, 5 and 3 more)"
+    )
+
+
+@pytest.mark.parametrize("nested", [False, True])
+@pytest.mark.parametrize("revision", [None, "refs/convert/parquet"])
+def test_from_the_hub(revision, nested, tmp_path):
+    """The folder stands for the hub: the data set as its owner has laid it out, or as the hub has converted it."""
+    for config in ("de-en", "fr-en") if revision else ("",):
+        for split in ("train", "validation"):
+            row = {language: f"{split} {language}" for language in ("de", "en")}
+            file = tmp_path / "hub" / config / (f"{split}/0000.parquet" if revision else f"{split}.parquet")
+            file.parent.mkdir(parents=True, exist_ok=True)
+            rows = [{"id": "1", **({"translation": row} if nested else row)}]
+            pyarrow.parquet.write_table(pyarrow.Table.from_pylist(rows), file)
+    place = {"hub_id": str(tmp_path / "hub"), "hub_config": "de-en" if revision else None, "hub_revision": revision}
+    loaded = load_pairs(Corpus("mine", ("de", "en"), {}, **place), None, ["train", "validation"])
+    found = {split: pairs.to_list() for split, pairs in loaded.splits.items()}
+    assert found == {split: [{"de": f"{split} de", "en": f"{split} en"}] for split in ("train", "validation")}
+    with pytest.raises(DataError, match="no texts in fr; its columns are "):
+        load_pairs(Corpus("other", ("de", "fr"), {}, **place), None, ["train"])
+
+
+def test_without_a_hub():
+    with pytest.raises(DataError, match="corpus multi30k.de-en has no data: .* or pass --data_dir with .* train.de"):
+        load_pairs(get_corpus("multi30k.de-en"), None, ["train"])
+    with pytest.raises(DataError, match="^corpus mine is not on the hub; pass --data_dir"):
+        load_pairs(CORPUS, None, ["train"])
+
+
+@pytest.mark.realdata
+@pytest.mark.parametrize("name", ["multi30k.de-en", "iwslt14.de-en"])
+def test_real_corpora_have_the_official_sizes(real_data, name):
+    corpus = CORPORA[name]
+    splits = [split for split in corpus.split_sizes if split != "train" or name != "iwslt14.de-en"]  # it has none here
+    loaded = load_pairs(corpus, str(real_data / "translation"), splits)
+    assert {split: len(loaded.splits[split]) for split in splits} == {
+        name: corpus.split_sizes[name] for name in splits
+    }
+    assert {split: unusable(loaded.splits[split]) for split in splits} == dict.fromkeys(splits, {})
+
+
+def test_an_unknown_corpus():
+    with pytest.raises(ValueError, match="unknown corpus 'multi30k', did you mean 'multi30k.de-en'"):
+        get_corpus("multi30k")
