@@ -397,6 +397,13 @@ def test_costs():
     assert (costs["sam"].train_seconds, costs["sam"].peak_memory_bytes, costs["sam"].count) == (20.0, 200 * 2**20, 4)
 
 
+def test_a_suspended_run_does_not_change_the_time():
+    suspended = {**make_record().cost, "seconds_per_step": 1000.0, "train_seconds": 1e6}
+    base = [make_record("none", 9, cost=suspended), *make_runs("none", NONE)]
+    cost = compare(collection_of(base, make_runs("sam", SAM))).costs[1]
+    assert cost.relative == 2.0
+
+
 @pytest.mark.parametrize("change", [{"device": "NVIDIA H100"}, {"threads": 2}])
 def test_times_on_different_machines_are_not_divided(change):
     environment = {**make_record().environment, **change}

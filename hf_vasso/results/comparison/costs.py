@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from statistics import fmean
+from statistics import fmean, median
 
 from hf_vasso.results.comparison.task_runs import TaskRuns
 from hf_vasso.results.record import Record
@@ -15,7 +15,8 @@ _TOKENS = "tokens_per_second"
 @dataclass(frozen=True)
 class Cost:
     """
-    What one method costs on one task: means over its runs.
+    What one method costs on one task. Passes and steps are means over its runs. What a clock or a memory meter read is
+    their median, as a run that was suspended or had company tells nothing of the method.
 
     Args:
         task: What reports call the task.
@@ -65,6 +66,10 @@ def mean_cost(records: Sequence[Record], entry: str) -> float:
     return fmean(record.cost[entry] for record in records)
 
 
+def _median_cost(records: Sequence[Record], entry: str) -> float:
+    return median(record.cost[entry] for record in records)
+
+
 def _cost(runs: TaskRuns, label: str) -> Cost:
     records = runs.methods[label]
     return Cost(
@@ -74,17 +79,22 @@ def _cost(runs: TaskRuns, label: str) -> Cost:
         name=runs.name(label),
         passes=mean_cost(records, "forward_passes"),
         steps=mean_cost(records, "steps"),
-        seconds_per_step=mean_cost(records, "seconds_per_step"),
+        seconds_per_step=_median_cost(records, "seconds_per_step"),
         relative=_relative(records, runs.methods[runs.base] if runs.base else []),
-        train_seconds=mean_cost(records, "train_seconds"),
-        tokens_per_second=mean_cost(records, _TOKENS) if all(_TOKENS in record.cost for record in records) else None,
-        peak_memory_bytes=mean_cost(records, "peak_memory_bytes"),
+        train_seconds=_median_cost(records, "train_seconds"),
+        tokens_per_second=_median_cost(records, _TOKENS) if _count_tokens(records) else None,
+        peak_memory_bytes=_median_cost(records, "peak_memory_bytes"),
         count=len(records),
     )
 
 
+def _count_tokens(records: Sequence[Record]) -> bool:
+    return all(_TOKENS in record.cost for record in records)
+
+
 def _relative(records: Sequence[Record], base: Sequence[Record]) -> float | None:
     machines = {(record.environment["device"], record.environment.get("threads")) for record in (*records, *base)}
-    if not base or len(machines) > 1 or not mean_cost(base, "seconds_per_step"):
+    seconds_of_base = _median_cost(base, "seconds_per_step") if base else 0.0
+    if len(machines) > 1 or not seconds_of_base:
         return None
-    return mean_cost(records, "seconds_per_step") / mean_cost(base, "seconds_per_step")
+    return _median_cost(records, "seconds_per_step") / seconds_of_base

@@ -206,7 +206,13 @@ def _secondary(comparison: Comparison, drawings: Sequence[Drawing]) -> Section:
 
 
 def _cost(comparison: Comparison, drawings: Sequence[Drawing]) -> Section:
-    tables = _tables(Table("cost", "Means over seeds, of one training", cost_rows(comparison)))
+    tables = _tables(
+        Table(
+            "cost",
+            "Of one training: passes and steps are means over seeds, times and memory medians",
+            cost_rows(comparison),
+        )
+    )
     trades = _of_kind(drawings, "trade")
     return Section("cost", "Cost", [_HOW_TO_READ_COST] if tables else [], tables=tables, drawings=trades)
 

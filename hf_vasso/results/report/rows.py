@@ -201,7 +201,7 @@ def aggregate_rows(comparison: Comparison) -> list[Row]:
 
 def cost_rows(comparison: Comparison) -> list[Row]:
     """
-    What methods cost: a row per task and method, means over runs.
+    What methods cost: a row per task and method, over its runs.
 
     Args:
         comparison: What is printed.
