@@ -189,20 +189,28 @@ def _contradicting(cell: Mapping[str, Record]) -> dict[str, str]:
 def _differing_flags(records: list[Record]) -> list[str]:
     """Flags and numbers of the method that are not the same in all records, each with its values."""
     all_flags = [_binding_flags(record) for record in records]
-    names = set[str]().union(*all_flags)
-    if len({_versions(record) for record in records}) > 1:  # a version that does not know a flag cannot set it
-        names = names.intersection(*all_flags)
+    told = set[str]().union(*map(_told_flags, records))
+    one_version = len({_versions(record) for record in records}) == 1
     differences = []
-    for name in sorted(names):
-        values = sorted({flags.get(name, "none") for flags in all_flags})
+    for name in sorted(set[str]().union(*all_flags)):
+        values = {json.dumps(flags[name], sort_keys=True) for flags in all_flags if name in flags}
+        # A version that does not know a flag does what one that knows it does where nobody gives it.
+        if (one_version or name in told) and any(name not in flags for flags in all_flags):
+            values.add("none")
         if len(values) > 1:
-            differences.append(f"{name} ({' and '.join(value[:_LONGEST_SHOWN] for value in values[:_MOST_SHOWN])})")
+            shown = [value[:_LONGEST_SHOWN] for value in sorted(values)[:_MOST_SHOWN]]
+            differences.append(f"{name} ({' and '.join(shown)})")
     return differences
 
 
-def _binding_flags(record: Record) -> dict[str, str]:
+def _binding_flags(record: Record) -> dict[str, Any]:
     flags = {**record.arguments, **record.method["numbers"], "method": record.method["name"]}
-    return {name: json.dumps(value, sort_keys=True) for name, value in flags.items() if name not in _NOT_BINDING}
+    return {name: value for name, value in flags.items() if name not in _NOT_BINDING}
+
+
+def _told_flags(record: Record) -> set[str]:
+    """Flags that somebody gave: the record says so, and one of an earlier version by a value that is not empty."""
+    return set(record.given) or {name for name, value in _binding_flags(record).items() if value}
 
 
 def _versions(record: Record) -> str:

@@ -1,12 +1,13 @@
 """Which flags bind a run: those that change its training, its evaluation or its predictions, as records keep them."""
 
 import os
+from dataclasses import MISSING, Field, fields
 from typing import Any
 
 from hf_vasso.tasks.task_arguments import PATHS, TaskArguments, base_name
 from hf_vasso.training.arguments import AnyTrainingArguments
 
-__all__ = ["binding_arguments", "result_arguments", "with_base_names"]
+__all__ = ["binding_arguments", "given_flags", "result_arguments", "with_base_names"]
 
 # Flags that change neither the training nor its evaluation, so that a repeated command may change them. Evaluation
 # during training is not among them: it decides which checkpoint is the best one and a plateau's learning rate.
@@ -49,6 +50,7 @@ _FREE = {
 }
 # Checkpoints are free too, unless the best or the mean of them becomes the model.
 _CHECKPOINTS = {"save_steps", "save_strategy"}
+_FILLED_IN = {"accelerator_config", "fsdp_config"}  # by Transformers, where nothing is given
 
 
 def result_arguments(arguments: TaskArguments, training: AnyTrainingArguments) -> dict[str, Any]:
@@ -93,6 +95,32 @@ def binding_arguments(arguments: TaskArguments, training: AnyTrainingArguments) 
     return {name: value for name, value in result_arguments(arguments, training).items() if name not in free}
 
 
+def given_flags(arguments: TaskArguments, training: AnyTrainingArguments) -> list[str]:
+    """
+    Which flags tell something about a run: those that have another value than their default.
+
+    Args:
+        arguments: The task, data and model.
+        training: The training's flags.
+
+    Returns:
+        Names of `result_arguments`, numbers in `method_args` among them, in its order.
+    """
+    entries = {entry.name: entry for group in (arguments, training) for entry in fields(group)}
+    numbers = training.method_args or {}
+    return [
+        name
+        for name, value in result_arguments(arguments, training).items()
+        if name in numbers or (name in entries and name not in _FILLED_IN and _is_given(value, entries[name]))
+    ]
+
+
 def with_base_names(arguments: dict[str, Any]) -> dict[str, Any]:
     """The same arguments with the base names of folders, for records that are passed on."""
     return {name: base_name(value) if name in PATHS and value else value for name, value in arguments.items()}
+
+
+def _is_given(value: Any, entry: Field) -> bool:
+    """Whether a flag has another value than its default; one without a default may have become empty."""
+    default = entry.default_factory() if entry.default_factory is not MISSING else entry.default
+    return value != default if default is not None else bool(value)

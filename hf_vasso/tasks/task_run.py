@@ -10,7 +10,7 @@ import torch
 from hf_vasso.results.environment import environment
 from hf_vasso.results.record import Record, write_record
 from hf_vasso.results.summary import summary
-from hf_vasso.tasks.binding import binding_arguments, result_arguments, with_base_names
+from hf_vasso.tasks.binding import binding_arguments, given_flags, result_arguments, with_base_names
 from hf_vasso.tasks.cost import NO_COST, TrainingClock, training_cost
 from hf_vasso.tasks.errors import user_errors
 from hf_vasso.tasks.interruption import stop_on_signal
@@ -307,6 +307,7 @@ class TaskRun(ABC, Generic[Arguments]):
             seed=self.training.seed,
             directions={name: self.direction(name) for name in outcome["metrics"]},
             arguments=with_base_names(result_arguments(arguments, self.training)),
+            given=given_flags(arguments, self.training),
             **outcome,
         )
 

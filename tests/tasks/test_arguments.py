@@ -5,7 +5,7 @@ import json
 import pytest
 
 from hf_vasso.tasks import recipes
-from hf_vasso.tasks.binding import binding_arguments, result_arguments, with_base_names
+from hf_vasso.tasks.binding import binding_arguments, given_flags, result_arguments, with_base_names
 from hf_vasso.tasks.glue.arguments import parse_glue_arguments
 from hf_vasso.tasks.task_arguments import base_name
 
@@ -196,6 +196,14 @@ def test_checkpoints_bind_a_run_whose_model_is_the_best_of_them():
 def test_a_number_given_as_the_methods_own_makes_no_difference():
     assert result_arguments(*parse("--rho", "0.05")) == result_arguments(*parse())
     assert result_arguments(*parse("--rho", "0.06")) != result_arguments(*parse())
+
+
+def test_given_flags():
+    needed = {"use_cpu", "task_name", "model_name_or_path"}
+    assert set(given_flags(*parse("--method", "none"))) == needed | {"method"}
+    words = ["--method", "asam", "--rho", "0.5", "--method_args", '{"eta": 0.1}', "--same_dropout", "false"]
+    assert set(given_flags(*parse(*words))) == needed | {"method", "rho", "eta", "same_dropout"}
+    assert given_flags(*parse("--weight_decay", "0")) == given_flags(*parse())
 
 
 def test_base_name(tmp_path, monkeypatch):
