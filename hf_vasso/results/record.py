@@ -64,7 +64,8 @@ class Record:
             training began or was continued: the GPU's tensors, without one the whole process; where the system cannot
             start that anew, as on macOS, since the process began). A translation also has "padding_share" (of its
             batches, in [0, 1)) and "tokens_per_second" (sources and targets without padding, each batch once).
-        arguments: The flags that change the training or its evaluation.
+        arguments: The flags that change the training or its evaluation; "num_processes"; and "model_fingerprint", that
+            of the files of a model from a folder, None for one from the hub.
         environment: "device", "threads" (of the CPU, per process), "packages" and "commit".
         given: The names of those arguments that have another value than their default; empty where an earlier version
             wrote the record.

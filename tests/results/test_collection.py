@@ -210,9 +210,10 @@ def test_two_values_of_a_flag_contradict_each_other_though_a_third_version_knows
         {"arguments": {**make_record("sam", 1).arguments, "label_noise": 0.3}},
         {"arguments": {**make_record("sam", 1).arguments, "holdout_samples": 872}},
         {"arguments": {**make_record("sam", 1).arguments, "max_train_samples_per_class": 500}},
+        {"arguments": {**make_record("sam", 1).arguments, "model_fingerprint": "f" * 16}},
     ],
 )
-def test_other_data_are_neither_repetition_nor_contradiction(tmp_path, change):
+def test_other_data_and_models_are_neither_repetition_nor_contradiction(tmp_path, change):
     write(make_record("sam", 0), tmp_path, "a")
     write(make_record("sam", 0, **{"accuracy": 0.9} | change), tmp_path, "b")
     collection = collect(tmp_path)
