@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from hf_vasso.results.data_identity import data_identity
 from hf_vasso.results.failure import FAILURE_FILE, Failure, read_failure
+from hf_vasso.results.identity import run_identity
 from hf_vasso.results.reading import RecordError
 from hf_vasso.results.record import RESULT_FILE, Record, read_record
 from hf_vasso.results.suite_plan import SUITE_FILE, PlannedRun, SuitePlan, read_suite_plan
@@ -47,7 +47,8 @@ class Collection:
     What was found below a folder.
 
     Args:
-        records: Those that can be used; each task label, model, method label, seed and data occurs once.
+        records: Those that can be used; each task label, model, method label, seed and identity occurs
+            once.
         left_out: All other files, in the order of their paths.
         failures: Runs that ended without a record, or that failed after their record was written.
         plans: What suites set out to do.
@@ -69,7 +70,7 @@ def collect(runs_dir: Path) -> Collection:
 
     Hidden folders, such as the one of a suite's trials, are not searched, and links that lead out are not followed.
     Of one run that is there twice with equal metrics the first is used. Runs that contradict each other are all left
-    out: those of one task, model, label and data whose flags differ in more than the seed, or those that are there
+    out: those of one task, model, label and identity whose flags differ in more than the seed, or those that are there
     twice with different metrics.
 
     Args:
@@ -107,8 +108,8 @@ def run_key(run: Record | Failure | PlannedRun) -> tuple[str, str, str, int]:
 
 
 def record_key(record: Record) -> tuple:
-    """What no other record of a collection has: which run it is, and its data."""
-    return (*run_key(record), *data_identity(record))
+    """What no other record of a collection has: which run it is, on which data and from which model's files."""
+    return (*run_key(record), *run_identity(record))
 
 
 def _read_all(runs_dir: Path) -> tuple[dict[str, Any], dict[str, str]]:
@@ -168,7 +169,7 @@ def _cells(records: Mapping[str, Record]) -> list[dict[str, Record]]:
     """The records that would be averaged, by their paths."""
     cells: dict[tuple, dict[str, Record]] = {}
     for path, record in records.items():
-        key = (record.task_label, record.model, record.label, data_identity(record))
+        key = (record.task_label, record.model, record.label, run_identity(record))
         cells.setdefault(key, {})[path] = record
     return list(cells.values())
 
@@ -189,20 +190,28 @@ def _contradicting(cell: Mapping[str, Record]) -> dict[str, str]:
 def _differing_flags(records: list[Record]) -> list[str]:
     """Flags and numbers of the method that are not the same in all records, each with its values."""
     all_flags = [_binding_flags(record) for record in records]
-    names = set[str]().union(*all_flags)
-    if len({_versions(record) for record in records}) > 1:  # a version that does not know a flag cannot set it
-        names = names.intersection(*all_flags)
+    told = set[str]().union(*map(_told_flags, records))
+    one_version = len({_versions(record) for record in records}) == 1
     differences = []
-    for name in sorted(names):
-        values = sorted({flags.get(name, "none") for flags in all_flags})
+    for name in sorted(set[str]().union(*all_flags)):
+        values = {json.dumps(flags[name], sort_keys=True) for flags in all_flags if name in flags}
+        # A version that does not know a flag does what one that knows it does where nobody gives it.
+        if (one_version or name in told) and any(name not in flags for flags in all_flags):
+            values.add("none")
         if len(values) > 1:
-            differences.append(f"{name} ({' and '.join(value[:_LONGEST_SHOWN] for value in values[:_MOST_SHOWN])})")
+            shown = [value[:_LONGEST_SHOWN] for value in sorted(values)[:_MOST_SHOWN]]
+            differences.append(f"{name} ({' and '.join(shown)})")
     return differences
 
 
-def _binding_flags(record: Record) -> dict[str, str]:
+def _binding_flags(record: Record) -> dict[str, Any]:
     flags = {**record.arguments, **record.method["numbers"], "method": record.method["name"]}
-    return {name: json.dumps(value, sort_keys=True) for name, value in flags.items() if name not in _NOT_BINDING}
+    return {name: value for name, value in flags.items() if name not in _NOT_BINDING}
+
+
+def _told_flags(record: Record) -> set[str]:
+    """Flags that somebody gave: the record says so, and one of an earlier version by a value that is not empty."""
+    return set(record.given) or {name for name, value in _binding_flags(record).items() if value}
 
 
 def _versions(record: Record) -> str:

@@ -64,8 +64,11 @@ class Record:
             training began or was continued: the GPU's tensors, without one the whole process; where the system cannot
             start that anew, as on macOS, since the process began). A translation also has "padding_share" (of its
             batches, in [0, 1)) and "tokens_per_second" (sources and targets without padding, each batch once).
-        arguments: The flags that change the training or its evaluation.
+        arguments: The flags that change the training or its evaluation; "num_processes"; and "model_fingerprint", that
+            of the files of a model from a folder, None for one from the hub.
         environment: "device", "threads" (of the CPU, per process), "packages" and "commit".
+        given: The names of those arguments that have another value than their default; empty where an earlier version
+            wrote the record.
         collapsed: Whether the model gives one answer for all examples of the (first) validation split, or none that is
             a number; None where it was not evaluated.
         majority: What the most frequent label scores as the answer to all examples, by the names of `metrics`;
@@ -93,6 +96,7 @@ class Record:
     cost: dict[str, float]
     arguments: dict[str, Any]
     environment: dict[str, Any]
+    given: list[str] = field(default_factory=list)
     collapsed: bool | None = None
     majority: dict[str, float] = field(default_factory=dict)
     signatures: dict[str, str] = field(default_factory=dict)
@@ -268,6 +272,7 @@ _RULES = {
     "environment": Rule(
         'an object of "device", "packages" (name to version), "commit" (or null) and "threads"', _is_environment
     ),
+    "given": Rule("names of arguments", lambda given: all(map(NAME.holds, given))),
     "majority": Rule("metric name to number", lambda majority: is_dict_of(majority, is_number)),
     "signatures": Rule("metric name to text", lambda signatures: is_dict_of(signatures, NAME.holds)),
     "history": Rule('columns of numbers or nulls, of equal length, one of them "step" without nulls', _is_history),

@@ -12,7 +12,7 @@ from hf_vasso.results.failure import FAILURE_FILE
 from hf_vasso.results.suite_plan import PlannedRun
 from hf_vasso.suite.suite_file import SuiteFile
 from hf_vasso.suite.trials import TRIAL_FILE
-from hf_vasso.tasks.binding import result_arguments, with_base_names
+from hf_vasso.tasks import binding
 from hf_vasso.tasks.commands import Command, command_for, task_run
 from hf_vasso.tasks.recipes import flag_words
 from hf_vasso.tasks.run_folder import RunFolder
@@ -169,7 +169,7 @@ def run_state(run: Run) -> str:
 
 def recorded_arguments(run: Run) -> dict[str, Any]:
     """The arguments that the record of a run will have."""
-    return json.loads(json.dumps(with_base_names(result_arguments(run.task.arguments, run.task.training))))
+    return json.loads(json.dumps(binding.recorded_arguments(run.task.arguments, run.task.training)))
 
 
 def _flags(suite: SuiteFile, cell: Cell, seed: int, values: Mapping[str, Any]) -> dict[str, Any]:
@@ -234,7 +234,7 @@ def _changed(suite: SuiteFile, cell: Cell, seed: int, tries: Mapping[str, Any]) 
     with _naming(suite, cell):
         words = [_command(suite, cell).name, *flag_words(_flags(suite, cell, seed, {}), suite.path)]
         task = task_run(words)
-    without = result_arguments(task.arguments, task.training)
+    without = binding.result_arguments(task.arguments, task.training)
     return {flag: value for flag, value in tries.items() if without.get(flag) != value}
 
 

@@ -1,12 +1,14 @@
 """Which flags bind a run: those that change its training, its evaluation or its predictions, as records keep them."""
 
 import os
+from dataclasses import MISSING, Field, fields
 from typing import Any
 
+from hf_vasso.tasks.model_files import FINGERPRINT, model_fingerprint
 from hf_vasso.tasks.task_arguments import PATHS, TaskArguments, base_name
 from hf_vasso.training.arguments import AnyTrainingArguments
 
-__all__ = ["binding_arguments", "result_arguments", "with_base_names"]
+__all__ = ["binding_arguments", "given_flags", "recorded_arguments", "result_arguments", "with_base_names"]
 
 # Flags that change neither the training nor its evaluation, so that a repeated command may change them. Evaluation
 # during training is not among them: it decides which checkpoint is the best one and a plateau's learning rate.
@@ -49,6 +51,7 @@ _FREE = {
 }
 # Checkpoints are free too, unless the best or the mean of them becomes the model.
 _CHECKPOINTS = {"save_steps", "save_strategy"}
+_FILLED_IN = {"accelerator_config", "fsdp_config"}  # by Transformers, where nothing is given
 
 
 def result_arguments(arguments: TaskArguments, training: AnyTrainingArguments) -> dict[str, Any]:
@@ -87,12 +90,58 @@ def binding_arguments(arguments: TaskArguments, training: AnyTrainingArguments) 
 
     Returns:
         Those of `result_arguments` without the limits of what is evaluated and predicted after the training. What is
-        evaluated during the training may decide about it.
+        evaluated during the training may decide about it. For the first process "model_fingerprint" is among them.
     """
     free = {"max_predict_samples"} if training.eval_strategy != "no" else {"max_predict_samples", "max_eval_samples"}
-    return {name: value for name, value in result_arguments(arguments, training).items() if name not in free}
+    bind = {name: value for name, value in result_arguments(arguments, training).items() if name not in free}
+    return {**bind, **_fingerprint(arguments, training)}
+
+
+def recorded_arguments(arguments: TaskArguments, training: AnyTrainingArguments) -> dict[str, Any]:
+    """
+    The flags that the record of a run will have if it begins now.
+
+    Args:
+        arguments: The task, data and model.
+        training: The training's flags.
+
+    Returns:
+        Those of `result_arguments` with the base names of folders, and "model_fingerprint".
+    """
+    return {**with_base_names(result_arguments(arguments, training)), **_fingerprint(arguments, training)}
+
+
+def given_flags(arguments: TaskArguments, training: AnyTrainingArguments) -> list[str]:
+    """
+    Which flags tell something about a run: those that have another value than their default.
+
+    Args:
+        arguments: The task, data and model.
+        training: The training's flags.
+
+    Returns:
+        Names of `result_arguments`, numbers in `method_args` among them, in its order.
+    """
+    entries = {entry.name: entry for group in (arguments, training) for entry in fields(group)}
+    numbers = training.method_args or {}
+    return [
+        name
+        for name, value in result_arguments(arguments, training).items()
+        if name in numbers or (name in entries and name not in _FILLED_IN and _is_given(value, entries[name]))
+    ]
 
 
 def with_base_names(arguments: dict[str, Any]) -> dict[str, Any]:
     """The same arguments with the base names of folders, for records that are passed on."""
     return {name: base_name(value) if name in PATHS and value else value for name, value in arguments.items()}
+
+
+def _fingerprint(arguments: TaskArguments, training: AnyTrainingArguments) -> dict[str, str | None]:
+    """Of the model's files, which only one process needs to read."""
+    return {FINGERPRINT: model_fingerprint(arguments)} if training.process_index == 0 else {}
+
+
+def _is_given(value: Any, entry: Field) -> bool:
+    """Whether a flag has another value than its default; one without a default may have become empty."""
+    default = entry.default_factory() if entry.default_factory is not MISSING else entry.default
+    return value != default if default is not None else bool(value)

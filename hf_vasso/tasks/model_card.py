@@ -1,10 +1,9 @@
 """The model card of a run on a task: `README.md` in its output folder, and on the hub."""
 
 import math
-from collections.abc import Callable, Mapping
-from dataclasses import MISSING, Field, dataclass, fields
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from huggingface_hub import EvalResult, ModelCard, ModelCardData
 
@@ -67,7 +66,6 @@ _SHOWN_FLAGS = {
     "seed",
     "weight_decay",
 }
-_FILLED_IN_FLAGS = {"accelerator_config", "fsdp_config"}  # by Transformers, where nothing is given
 
 
 @dataclass(frozen=True)
@@ -85,7 +83,6 @@ class CardTask:
         pipeline_tag: The kind of task under which the hub offers the model, None for none.
         use: How to load it, in Markdown, with FOLDER in place of the folder.
         split_and_metric: From a metric of the record to its split, and to its name without that.
-        flags: The groups of flags, whose defaults the card leaves out.
     """
 
     task_type: str
@@ -97,7 +94,6 @@ class CardTask:
     pipeline_tag: str | None
     use: str
     split_and_metric: Callable[[str], tuple[str, str]]
-    flags: tuple[type, ...]
 
 
 def model_card(record: Record, method: Method, task: CardTask) -> ModelCard:
@@ -125,7 +121,7 @@ def model_card(record: Record, method: Method, task: CardTask) -> ModelCard:
         environment=record.environment,
         use=task.use,
         method_section=method_section(method),
-        flags=_flag_rows(record.arguments, {entry.name: entry for kind in task.flags for entry in fields(kind)}),
+        flags=_flag_rows(record),
     )
 
 
@@ -169,18 +165,11 @@ def _score_rows(record: Record, task: CardTask) -> list[dict[str, str]]:
     return rows
 
 
-def _flag_rows(arguments: dict[str, Any], entries: Mapping[str, Field]) -> list[dict[str, str]]:
+def _flag_rows(record: Record) -> list[dict[str, str]]:
+    arguments = record.arguments
     shown = [
         name
-        for name, value in arguments.items()
-        if name in _SHOWN_FLAGS
-        or (name.startswith("lora_") and arguments.get("use_peft"))
-        or (name in entries and name not in _FILLED_IN_FLAGS and _is_given(value, entries[name]))
+        for name in arguments
+        if name in _SHOWN_FLAGS or (name.startswith("lora_") and arguments.get("use_peft")) or name in record.given
     ]
     return [{"flag": name, "value": escape_markdown(str(arguments[name]))} for name in shown]
-
-
-def _is_given(value: Any, entry: Field) -> bool:
-    """Whether a flag has another value than its default; one without a default may have become empty."""
-    default = entry.default_factory() if entry.default_factory is not MISSING else entry.default
-    return value != default if default is not None else bool(value)

@@ -4,7 +4,7 @@ import json
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from transformers import TrainerState
 from transformers.trainer import SCHEDULER_NAME, TRAINER_STATE_NAME
@@ -12,6 +12,7 @@ from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 
 from hf_vasso.results.files import write_json
 from hf_vasso.results.record import RESULT_FILE, Record, read_record
+from hf_vasso.tasks.model_files import FINGERPRINT, MODEL_FILES
 from hf_vasso.training.state_file import STATE_NAME, read_state
 
 __all__ = ["MODEL_CARD", "RunFolder"]
@@ -19,7 +20,6 @@ __all__ = ["MODEL_CARD", "RunFolder"]
 MODEL_CARD = "README.md"
 
 _RUN_FILE = "run.json"
-_MODEL_FILES = ("adapter_*", "config.json", "model*.safetensors*", "pytorch_model*.bin*")
 
 
 class RunFolder:
@@ -65,17 +65,19 @@ class RunFolder:
         before = self.arguments
         now = json.loads(json.dumps(arguments))
         # A flag that only one version of Transformers knows has no counterpart to compare it with.
-        differences = [
-            f"  --{name}: was {before[name]}, is {now[name]}"
-            for name in sorted(before.keys() & now.keys())
-            if before[name] != now[name]
-        ]
+        differences = {name for name in before.keys() & now.keys() if before[name] != now[name]}
+        flags = [f"  --{name}: was {before[name]}, is {now[name]}" for name in sorted(differences - {FINGERPRINT})]
+        if flags:
+            self._refuse("\n".join(["other flags:", *flags]), "repeat it with the same flags")
         if differences:
-            raise ValueError(
-                "\n".join([f"the run in {self.path} began with other flags:", *differences])
-                + "\nrepeat it with the same flags, give this one a folder of its own (--method_label or "
-                "--output_dir), or start over with --fresh, which deletes that run"
-            )
+            was, is_now = before[FINGERPRINT], now[FINGERPRINT]
+            self._refuse(f"other files in the folder of its model (fingerprint {was}, now {is_now})", "put them back")
+
+    def _refuse(self, difference: str, remedy: str) -> NoReturn:
+        raise ValueError(
+            f"the run in {self.path} began with {difference}\n{remedy}, give this one a folder of its own "
+            "(--method_label or --output_dir), or start over with --fresh, which deletes that run"
+        )
 
     def begin(self, arguments: dict[str, Any], fresh: bool) -> None:
         """
@@ -107,7 +109,7 @@ class RunFolder:
 
     def clear_model(self) -> None:
         """Delete the model, which is about to be replaced by one that may be of another kind: adapters, or whole."""
-        for pattern in _MODEL_FILES:
+        for pattern in MODEL_FILES:
             for path in self.path.glob(pattern):
                 path.unlink()
 
@@ -150,6 +152,12 @@ class RunFolder:
     def arguments(self) -> dict[str, Any]:
         """The flags with which the run in this folder began."""
         return self._read()["arguments"]
+
+    @property
+    def model_fingerprint(self) -> dict[str, Any]:
+        """The entry of `arguments` about the model's files; empty where an earlier version began the run."""
+        arguments = self.arguments if self._file.exists() else {}
+        return {name: value for name, value in arguments.items() if name == FINGERPRINT}
 
     @property
     def training(self) -> dict[str, Any] | None:

@@ -3,6 +3,7 @@
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
+from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 import torch
@@ -10,10 +11,11 @@ import torch
 from hf_vasso.results.environment import environment
 from hf_vasso.results.record import Record, write_record
 from hf_vasso.results.summary import summary
-from hf_vasso.tasks.binding import binding_arguments, result_arguments, with_base_names
+from hf_vasso.tasks.binding import binding_arguments, given_flags, result_arguments, with_base_names
 from hf_vasso.tasks.cost import NO_COST, TrainingClock, training_cost
 from hf_vasso.tasks.errors import user_errors
 from hf_vasso.tasks.interruption import stop_on_signal
+from hf_vasso.tasks.model_files import FINGERPRINT
 from hf_vasso.tasks.plan import PlannedTraining, describe_plan
 from hf_vasso.tasks.run_folder import RunFolder
 from hf_vasso.tasks.task_arguments import TaskArguments, base_name
@@ -140,7 +142,10 @@ class TaskRun(ABC, Generic[Arguments]):
         """
         self.folder.check_owner()
         if not self.arguments.fresh:
-            self.folder.check_arguments(binding_arguments(self.arguments, self.training))
+            asked = binding_arguments(self.arguments, self.training)
+            if self.folder.path.resolve() == Path(self.arguments.model).resolve():
+                asked.pop(FINGERPRINT, None)  # the trained model takes the place of the one with which it began
+            self.folder.check_arguments(asked)
 
     def show(self) -> int:
         """
@@ -306,7 +311,8 @@ class TaskRun(ABC, Generic[Arguments]):
             method={"name": method.name, "numbers": method.numbers, "paper": paper},
             seed=self.training.seed,
             directions={name: self.direction(name) for name in outcome["metrics"]},
-            arguments=with_base_names(result_arguments(arguments, self.training)),
+            arguments={**with_base_names(result_arguments(arguments, self.training)), **self.folder.model_fingerprint},
+            given=given_flags(arguments, self.training),
             **outcome,
         )
 

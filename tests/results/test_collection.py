@@ -163,8 +163,40 @@ def test_a_flag_that_only_one_version_knows(tmp_path):
     more = make_record("sam", 1, arguments={**record.arguments, "new_flag": 1})
     write(more, tmp_path, "b")
     assert "new_flag (1 and none)" in reasons(collect(tmp_path))["b/result.json"]
-    write(replace(more, environment={**more.environment, "packages": {"torch": "2.14.0"}}), tmp_path, "b")
-    assert len(collect(tmp_path).records) == 2
+
+
+@pytest.mark.parametrize(
+    ("value", "given", "contradicts"),
+    [
+        (0.7, [], True),
+        (None, [], False),
+        (False, [], False),
+        ({}, [], False),
+        (0.7, ["optim", "new_flag"], True),
+        (0.7, ["optim"], False),  # its default
+        (False, ["optim", "new_flag"], True),  # its default is true
+    ],
+)
+def test_a_flag_that_an_earlier_version_does_not_know(tmp_path, value, given, contradicts):
+    record = make_record("sam", 0)
+    write(record, tmp_path, "a")
+    later = {**record.environment, "commit": "1" * 40}
+    for folder, seed in (("b", 1), ("c", 2)):
+        arguments = {**record.arguments, "new_flag": value}
+        write(make_record("sam", seed, arguments=arguments, given=given, environment=later), tmp_path, folder)
+    collection = collect(tmp_path)
+    assert len(collection.records) == (0 if contradicts else 3)
+    told = [f"new_flag ({json.dumps(value)} and none)" in reason for reason in reasons(collection).values()]
+    assert told == ([True] * 3 if contradicts else [])
+
+
+def test_two_values_of_a_flag_contradict_each_other_though_a_third_version_knows_none(tmp_path):
+    record = make_record("sam", 0)
+    for seed, flags in enumerate(({}, {"new_flag": 1}, {"new_flag": 2})):
+        environment = {**record.environment, "commit": str(seed) * 40}
+        changes = {"arguments": {**record.arguments, **flags}, "given": ["optim"], "environment": environment}
+        write(make_record("sam", seed, **changes), tmp_path, str(seed))
+    assert "in new_flag (1 and 2)" in reasons(collect(tmp_path))["0/result.json"]
 
 
 @pytest.mark.parametrize(
@@ -178,9 +210,10 @@ def test_a_flag_that_only_one_version_knows(tmp_path):
         {"arguments": {**make_record("sam", 1).arguments, "label_noise": 0.3}},
         {"arguments": {**make_record("sam", 1).arguments, "holdout_samples": 872}},
         {"arguments": {**make_record("sam", 1).arguments, "max_train_samples_per_class": 500}},
+        {"arguments": {**make_record("sam", 1).arguments, "model_fingerprint": "f" * 16}},
     ],
 )
-def test_other_data_are_neither_repetition_nor_contradiction(tmp_path, change):
+def test_other_data_and_models_are_neither_repetition_nor_contradiction(tmp_path, change):
     write(make_record("sam", 0), tmp_path, "a")
     write(make_record("sam", 0, **{"accuracy": 0.9} | change), tmp_path, "b")
     collection = collect(tmp_path)

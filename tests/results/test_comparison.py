@@ -247,6 +247,39 @@ def test_only_as_many_words_as_are_needed_tell_data_apart():
     }
 
 
+def from_model(fingerprint):
+    return {"arguments": {**make_record().arguments, **({"model_fingerprint": fingerprint} if fingerprint else {})}}
+
+
+def test_models_of_one_name_are_never_averaged_or_compared():
+    groups = [
+        [make_record("none", seed, 0.5) for seed in (0, 1)],
+        [make_record("sam", seed, 0.6, **from_model("a" * 16)) for seed in (0, 1)],
+        [make_record("none", seed, 0.7, **from_model("a" * 16)) for seed in (0, 1)],
+        [make_record("none", seed, 0.9, **from_model("b" * 16)) for seed in (2, 3)],
+    ]
+    comparison = compare(collection_of(*groups))
+    assert {(cell.task, cell.method): (cell.count, cell.mean) for cell in comparison.cells} == {
+        ("sst2 (model fingerprint none)", "none"): (2, pytest.approx(0.5)),
+        (f"sst2 (model fingerprint {'a' * 16})", "none"): (2, pytest.approx(0.7)),
+        (f"sst2 (model fingerprint {'a' * 16})", "sam"): (2, pytest.approx(0.6)),
+        (f"sst2 (model fingerprint {'b' * 16})", "none"): (2, pytest.approx(0.9)),
+    }
+    assert [contrast.difference.mean for contrast in comparison.contrasts] == [pytest.approx(-0.1)]
+    assert any(
+        note.startswith(
+            "sst2 was run with models of one name and different fingerprints, which are never averaged or compared: "
+            f"sst2 (model fingerprint {'a' * 16}), "
+        )
+        for note in comparison.notes
+    )
+    both = compare(collection_of(groups[1], make_runs("none", NONE, train_examples=10)))
+    assert any(
+        note.startswith("sst2 was run on different data and with models of one name and different fingerprints, which")
+        for note in both.notes
+    )
+
+
 def test_values_that_are_not_finite():
     groups = [make_runs("none", NONE), make_runs("vasso", [0.8, math.nan, 0.7, 0.6])]
     comparison = compare(collection_of(*groups))

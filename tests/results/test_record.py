@@ -36,7 +36,7 @@ RECORD = Record(
 )
 KEYS = (
     "schema task task_label model label method seed metrics directions eval_examples train_examples data cost "
-    "arguments environment collapsed majority signatures history status"
+    "arguments environment given collapsed majority signatures history status"
 )
 
 
@@ -51,6 +51,15 @@ def test_keys_of_the_file(tmp_path):
     assert list(content) == KEYS.split()
     assert content["schema"] == 2
     assert content["status"] == "finished"
+
+
+def test_a_record_of_an_earlier_version(tmp_path):
+    write_record(replace(RECORD, given=["optim"]), tmp_path)
+    path = tmp_path / "result.json"
+    content = json.loads(path.read_text())
+    assert content.pop("given") == ["optim"]
+    path.write_text(json.dumps(content))
+    assert read_record(path) == RECORD
 
 
 COST = RECORD.cost
@@ -97,6 +106,8 @@ ENVIRONMENT = RECORD.environment
         ({"history": {"step": [None], "loss": [0.5]}}, "history must be columns"),
         ({"history": {"step": [1], "loss": ["0.5"]}}, "history must be columns"),
         ({"history": {"step": 1}}, "history must be columns"),
+        ({"given": "optim"}, "given must be of type list, got 'optim'"),
+        ({"given": [1]}, r"given must be names of arguments, got \[1\]"),
         ({"status": "running"}, "status must be \"finished\", got 'running'"),
     ],
 )

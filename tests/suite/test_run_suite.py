@@ -293,6 +293,18 @@ def test_a_record_made_with_other_flags_is_a_failure(write_suite, runs):
     assert not (run_folder(runs, "none", 0) / "failure.json").exists()
 
 
+def test_other_files_of_the_model_are_a_failure(write_suite, runs, materials, tmp_path):
+    model = tmp_path / "model"
+    shutil.copytree(materials / "small-bert", model)
+    path = write_suite(methods={"none": {}}, seeds=[0], defaults={"config_name": str(model)})
+    assert main(["suite", str(path)]) == 0
+    config = json.loads((model / "config.json").read_text())
+    (model / "config.json").write_text(json.dumps({**config, "hidden_dropout_prob": 0.25}))
+    assert main(["suite", str(path)]) == 1
+    folder = runs / "agreement" / "model" / "none" / "seed-0"
+    assert "began with other files in the folder of its model" in read_failure(folder / "failure.json").error
+
+
 def test_without_a_finite_trial_a_cell_is_not_run(write_suite, runs, capsys):
     select = {"stages": [{"learning_rate": [1e30]}], "holdout_samples": 16}
     assert main(["suite", str(write_suite(select=select, methods=["none"], seeds=[0]))]) == 1

@@ -1,13 +1,21 @@
 """Flags and recipes: what they default to, which of both wins, and the words of every error."""
 
 import json
+from pathlib import Path
 
 import pytest
 
 from hf_vasso.tasks import recipes
-from hf_vasso.tasks.binding import binding_arguments, result_arguments, with_base_names
+from hf_vasso.tasks.binding import (
+    binding_arguments,
+    given_flags,
+    recorded_arguments,
+    result_arguments,
+    with_base_names,
+)
 from hf_vasso.tasks.glue.arguments import parse_glue_arguments
 from hf_vasso.tasks.task_arguments import base_name
+from hf_vasso.training.arguments import VassoTrainingArguments
 
 NEEDED = ["--use_cpu", "--task_name", "rte", "--model_name_or_path", "org/bert"]
 
@@ -196,6 +204,71 @@ def test_checkpoints_bind_a_run_whose_model_is_the_best_of_them():
 def test_a_number_given_as_the_methods_own_makes_no_difference():
     assert result_arguments(*parse("--rho", "0.05")) == result_arguments(*parse())
     assert result_arguments(*parse("--rho", "0.06")) != result_arguments(*parse())
+
+
+def test_given_flags():
+    needed = {"use_cpu", "task_name", "model_name_or_path"}
+    assert set(given_flags(*parse("--method", "none"))) == needed | {"method"}
+    words = ["--method", "asam", "--rho", "0.5", "--method_args", '{"eta": 0.1}', "--same_dropout", "false"]
+    assert set(given_flags(*parse(*words))) == needed | {"method", "rho", "eta", "same_dropout"}
+    assert given_flags(*parse("--weight_decay", "0")) == given_flags(*parse())
+
+
+@pytest.fixture
+def models(tmp_path):
+    """Two folders of one name with models that differ in one byte."""
+    for place, weights in (("a", b"01"), ("b", b"02")):
+        folder = tmp_path / place / "final"
+        folder.mkdir(parents=True)
+        (folder / "model.safetensors").write_bytes(weights)
+        (folder / "config.json").write_text("{}")
+        (folder / "vocab.txt").write_text("[PAD]")
+    return tmp_path
+
+
+def fingerprint_of(*words):
+    return recorded_arguments(*parse(*words))["model_fingerprint"]
+
+
+def test_the_fingerprint_follows_what_is_read_of_a_model(models, monkeypatch):
+    a, b = models / "a" / "final", models / "b" / "final"
+    first = fingerprint_of("--model_name_or_path", f"{a}")
+    assert len(first) == 16
+    assert fingerprint_of("--model_name_or_path", f"{b}") != first
+    assert fingerprint_of("--model_name_or_path", f"{a}", "--tokenizer_name", f"{b}") != first
+    (a / "result.json").write_text("{}")  # of a run, whose folder it is
+    monkeypatch.chdir(models)
+    assert fingerprint_of("--model_name_or_path", "a/final") == first
+    (b / "model.safetensors").write_bytes(b"01")
+    assert fingerprint_of("--model_name_or_path", f"{b}") == first
+    for name in ("vocab.txt", "config.json", "model.safetensors"):
+        (a / name).write_text("other")
+        assert fingerprint_of("--model_name_or_path", f"{a}") not in (None, first)
+        (a / name).write_bytes((b / name).read_bytes())
+
+
+def test_no_weights_are_read_of_a_configuration(models):
+    a, b = models / "a" / "final", models / "b" / "final"
+    scratch = ["--use_cpu", "--task_name", "rte", "--config_name"]
+    found = [recorded_arguments(*parse_glue_arguments([*scratch, f"{folder}"])) for folder in (a, b)]
+    assert found[0] == found[1]
+    assert found[0]["model_fingerprint"] is not None
+
+
+def test_models_of_the_hub_go_by_their_names():
+    assert fingerprint_of() is None
+
+
+def test_a_file_is_read_once_and_by_one_process(models, monkeypatch):
+    opened = []
+    monkeypatch.setattr(Path, "open", lambda path, *mode, of=Path.open: opened.append(path.name) or of(path, *mode))
+    arguments = parse("--model_name_or_path", f"{models}/a/final")
+    monkeypatch.setattr(VassoTrainingArguments, "process_index", 1)
+    assert "model_fingerprint" not in binding_arguments(*arguments) | recorded_arguments(*arguments)
+    assert opened == []
+    monkeypatch.setattr(VassoTrainingArguments, "process_index", 0)
+    assert binding_arguments(*arguments)["model_fingerprint"] == recorded_arguments(*arguments)["model_fingerprint"]
+    assert sorted(opened) == ["config.json", "model.safetensors", "vocab.txt"]
 
 
 def test_base_name(tmp_path, monkeypatch):

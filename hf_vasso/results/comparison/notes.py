@@ -11,6 +11,7 @@ from hf_vasso.results.comparison.environments import environment_facts
 from hf_vasso.results.comparison.metric_words import CALIBRATION, HEADLINE, LOSS, metric_name
 from hf_vasso.results.comparison.pairs import Pairs
 from hf_vasso.results.comparison.task_runs import TaskRuns
+from hf_vasso.results.identity import what_differs
 from hf_vasso.results.statistics import BOOTSTRAP, BOOTSTRAP_FROM, EXACT_LIMIT, STUDENT_T
 from hf_vasso.results.words import all_of, counted, listed, one_or_range
 
@@ -220,13 +221,14 @@ def _about_values_left_out(tasks: Sequence[TaskRuns]) -> list[str]:
 
 
 def _about_variants(tasks: Sequence[TaskRuns]) -> list[str]:
-    variants: dict[tuple[str, str], list[str]] = {}
+    variants: dict[tuple[str, str], list[TaskRuns]] = {}
     for runs in tasks:
-        variants.setdefault((runs.model, runs.task_label), []).append(runs.where)
+        variants.setdefault((runs.model, runs.task_label), []).append(runs)
     return [
-        f"{task_label} was run on different data, which are never averaged or compared: {listed(names)}."
-        for (_, task_label), names in variants.items()
-        if len(names) > 1
+        f"{task_label} was run {all_of(what_differs([runs.identity for runs in several]))}, which are never averaged "
+        f"or compared: {listed(runs.where for runs in several)}."
+        for (_, task_label), several in variants.items()
+        if len(several) > 1
     ]
 
 

@@ -4,7 +4,7 @@ from collections.abc import Container, Iterable, Sequence
 from dataclasses import dataclass
 
 from hf_vasso.results.collection import Collection
-from hf_vasso.results.data_identity import data_identity, distinguishing_words
+from hf_vasso.results.identity import distinguishing_words, run_identity
 from hf_vasso.results.method_labels import BASE, labels_of_family
 from hf_vasso.results.record import Record, display_name
 from hf_vasso.results.suite_plan import PlannedRun
@@ -17,11 +17,11 @@ _GLUE_ORDER = ("cola", "sst2", "mrpc", "stsb", "qqp", "mnli", "qnli", "rte", "wn
 @dataclass(frozen=True)
 class TaskRuns:
     """
-    All runs of one task on the same data with one model.
+    All runs of one task on the same data with one model, by its name and its files.
 
     Args:
-        task: What reports call it, unlike any other task of the model: its label, with what tells its data apart where
-            they come in several variants.
+        task: What reports call it, unlike any other task of the model: its label, with what tells its data and
+            the model's files apart where they come in several variants.
         task_label: Its label.
         model: The model.
         where: What sentences and figures call it: the task, with the model where there are several.
@@ -33,6 +33,11 @@ class TaskRuns:
     model: str
     where: str
     methods: dict[str, list[Record]]
+
+    @property
+    def identity(self) -> tuple[str, ...]:
+        """What all its runs have in common, and no other runs of this task label and model."""
+        return run_identity(next(iter(self.methods.values()))[0])
 
     @property
     def base(self) -> str | None:
@@ -76,7 +81,7 @@ def group_by_task(collection: Collection) -> list[TaskRuns]:
     groups: dict[tuple[str, str], dict[tuple[str, ...], list[Record]]] = {}
     for record in sorted(collection.records, key=_Order(planned).of):
         variants = groups.setdefault((record.model, record.task_label), {})
-        variants.setdefault(data_identity(record), []).append(record)
+        variants.setdefault(run_identity(record), []).append(record)
     several = len({model for model, _ in groups}) > 1
     tasks: list[TaskRuns] = []
     for (model, task_label), variants in groups.items():
@@ -110,7 +115,7 @@ class _Order:
         return (
             (self._models.get(record.model, last), record.model),
             (self._tasks.get(record.task_label, last), glue, record.task_label),
-            (record.train_examples, record.eval_examples, data_identity(record)),
+            (record.train_examples, record.eval_examples, run_identity(record)),
             (self._labels.get(record.label, last), record.method["name"] != BASE, record.label),
             record.seed,
         )

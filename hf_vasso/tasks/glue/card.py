@@ -4,10 +4,8 @@ from huggingface_hub import ModelCard
 
 from hf_vasso.methods import Method
 from hf_vasso.results.record import Record
-from hf_vasso.tasks.glue.arguments import GlueArguments
 from hf_vasso.tasks.glue.table import TASKS
 from hf_vasso.tasks.model_card import CardTask, model_card
-from hf_vasso.training.arguments import VassoTrainingArguments
 
 __all__ = ["glue_card"]
 
@@ -55,7 +53,6 @@ def glue_card(record: Record, method: Method) -> ModelCard:
         pipeline_tag=None if library == "hf_vasso" else "text-classification",
         use=_USES[library].format(task=record.task, num_labels=task.num_labels),
         split_and_metric=lambda name: _split_and_metric(record, name),
-        flags=(GlueArguments, VassoTrainingArguments),
     )
     return model_card(record, method, facts)
 

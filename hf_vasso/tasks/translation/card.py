@@ -5,9 +5,7 @@ from huggingface_hub import ModelCard
 from hf_vasso.methods import Method
 from hf_vasso.results.record import Record
 from hf_vasso.tasks.model_card import CardTask, model_card
-from hf_vasso.tasks.translation.arguments import TranslationArguments
 from hf_vasso.tasks.translation.corpora import Corpus
-from hf_vasso.training.arguments import VassoSeq2SeqTrainingArguments
 
 __all__ = ["translation_card"]
 
@@ -42,7 +40,6 @@ def translation_card(record: Record, method: Method, corpus: Corpus) -> ModelCar
         pipeline_tag="translation",
         use=_USE.format(beams=record.arguments["num_beams"]),
         split_and_metric=lambda name: _split_and_metric(record, name),
-        flags=(TranslationArguments, VassoSeq2SeqTrainingArguments),
     )
     return model_card(record, method, facts)
 

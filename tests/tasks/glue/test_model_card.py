@@ -58,6 +58,7 @@ RECORD = Record(
         "packages": {"torch": "2.13.0", "transformers": "5.24.0"},
         "commit": None,
     },
+    given=["task_name", "model_name_or_path", "max_train_samples", "same_dropout", "seed"],
 )
 SAM = get_method("sam", rho=0.1)
 CARD = f"""\

@@ -4,6 +4,7 @@ import json
 import os
 import re
 import resource
+import shutil
 import signal
 import socket
 import subprocess
@@ -12,11 +13,13 @@ from pathlib import Path
 
 import pytest
 import torch
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 from transformers import AutoConfig
 
 from hf_vasso import METHODS
 from hf_vasso.cli import main
+from hf_vasso.results.collection import collect
+from hf_vasso.results.comparison.task_runs import group_by_task
 from hf_vasso.results.record import read_record
 from hf_vasso.tasks.glue.table import get_task
 from hf_vasso.tasks.interruption import StopOnSignal
@@ -339,6 +342,74 @@ def test_other_flags_are_refused_until_fresh(flags, folder, capsys):
     assert main([*changed, "--fresh"]) == 0
     assert read_record(folder / "result.json").method["numbers"]["theta"] == 0.5
     assert (folder / "notes.txt").read_text() == "mine"
+
+
+def same_but_for_a_weight(model: Path, folder: Path) -> Path:
+    """A model of the same size, so that only its contents tell the two apart."""
+    shutil.copytree(model, folder)
+    changed = {
+        name: tensor + 1 if name.endswith("pooler.dense.bias") else tensor for name, tensor in weights(folder).items()
+    }
+    save_file(changed, folder / "model.safetensors", metadata={"format": "pt"})
+    return folder
+
+
+def test_models_of_one_name_are_told_apart(flags, tiny_bert, tmp_path):
+    shutil.copytree(tiny_bert, tmp_path / "a" / "final")
+    same_but_for_a_weight(tiny_bert, tmp_path / "b" / "final")
+    for seed, place in enumerate("aabb"):
+        words = ["--model_name_or_path", f"{tmp_path}/{place}/final", "--seed", f"{seed}", "--max_steps", "1"]
+        assert main([*flags, *words, "--output_dir", f"{tmp_path}/runs/{seed}"]) == 0
+    collection = collect(tmp_path / "runs")
+    assert {record.model for record in collection.records} == {"final"}
+    assert collection.left_out == []
+    seeds = [{record.seed for record in runs.methods["vasso"]} for runs in group_by_task(collection)]
+    assert sorted(map(sorted, seeds)) == [[0, 1], [2, 3]]
+
+
+def test_a_run_does_not_go_on_with_other_files_of_its_model(flags, folder, tiny_bert, tmp_path, capsys):
+    model = tmp_path / "final"
+    shutil.copytree(tiny_bert, model)
+    words = [*flags, "--model_name_or_path", f"{model}", "--save_steps", "2"]
+    assert main(words) == 0
+    began = read_record(folder / "result.json").arguments["model_fingerprint"]
+    crash(folder)
+    other = same_but_for_a_weight(tiny_bert, tmp_path / "other")
+    shutil.copy(other / "model.safetensors", model)
+    capsys.readouterr()
+    assert main(words) == 2
+    error = capsys.readouterr().err
+    assert f"the run in {folder} began with other files in the folder of its model (fingerprint {began}, now " in error
+    assert ")\nput them back, give this one a folder of its own (--method_label or --output_dir), or start" in error
+    assert main([*words, "--fresh"]) == 0
+    fresh = read_record(folder / "result.json").arguments["model_fingerprint"]
+    assert fresh not in (None, began)
+    shutil.copy(tiny_bert / "model.safetensors", model)
+    crash(folder)
+    assert main([*words, "--model_name_or_path", f"{other}"]) == 2
+    assert "--model_name_or_path: was" in capsys.readouterr().err  # and no word about files
+
+
+def test_the_record_keeps_the_model_with_which_the_run_began(flags, folder, tiny_bert, monkeypatch):
+    """A model that is trained in its own folder, and one that is replaced in the meantime."""
+    shutil.copytree(tiny_bert, folder)
+    words = [*flags, "--model_name_or_path", f"{folder}"]
+    assert main([*words, "--do_train"]) == 0
+    began = read_record(folder / "result.json").arguments["model_fingerprint"]
+    assert main([*flags, "--max_steps", "1", "--output_dir", f"{folder}-elsewhere"]) == 0
+    elsewhere = read_record(Path(f"{folder}-elsewhere") / "result.json")
+    assert began == elsewhere.arguments["model_fingerprint"] is not None
+    assert main([*words, "--do_eval"]) == 0
+    assert read_record(folder / "result.json").arguments["model_fingerprint"] == began
+
+
+def test_a_run_that_an_earlier_version_began_has_no_fingerprint(flags, folder):
+    assert main([*flags, "--do_train"]) == 0
+    run = json.loads((folder / "run.json").read_text())
+    del run["arguments"]["model_fingerprint"]
+    (folder / "run.json").write_text(json.dumps(run))
+    assert main([*flags, "--do_eval"]) == 0
+    assert "model_fingerprint" not in read_record(folder / "result.json").arguments
 
 
 @pytest.mark.parametrize("foreign", ["result.json", "checkpoint-5/trainer_state.json"])

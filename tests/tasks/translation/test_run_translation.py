@@ -104,7 +104,10 @@ def test_a_trained_model_is_fine_tuned(flags, tmp_path):
     words = [*flags, "--model_name_or_path", str(tmp_path / "run"), "--output_dir", str(tmp_path / "tuned")]
     words[words.index("--config_name") : words.index("--config_name") + 2] = []
     assert main(words) == 0
-    assert read_record(tmp_path / "tuned" / "result.json").train_examples == COUNTS["train"]
+    tuned = read_record(tmp_path / "tuned" / "result.json")
+    assert tuned.train_examples == COUNTS["train"]
+    assert tuned.arguments["model_fingerprint"] is not None
+    assert read_record(tmp_path / "run" / "result.json").arguments["model_fingerprint"] is None
 
 
 def test_the_metric_of_papers_stands_first(flags, tmp_path, capsys):
@@ -438,6 +441,7 @@ def test_a_configuration_of_ones_own(flags, tmp_path):
     assert isinstance(model, BartForConditionalGeneration)
     assert (model.config.d_model, model.config.vocab_size) == (8, len(tokenizer))
     assert model.config.decoder_start_token_id == tokenizer.eos_token_id
+    assert read_record(tmp_path / "run" / "result.json").arguments["model_fingerprint"] is not None
 
 
 def every_other(trainer, pairs):

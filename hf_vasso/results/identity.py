@@ -1,14 +1,16 @@
-"""On which data a run was trained and judged: runs with other data are never averaged or compared."""
+"""
+On which data a run was trained and judged, and from which model's files: other runs are never averaged or compared.
+"""
 
 import reprlib
 from collections.abc import Mapping, Sequence
 
 from hf_vasso.results.record import Record
 
-__all__ = ["data_identity", "distinguishing_words"]
+__all__ = ["distinguishing_words", "run_identity", "what_differs"]
 
 
-def data_identity(record: Record) -> tuple[str, ...]:
+def run_identity(record: Record) -> tuple[str, ...]:
     """
     What must be equal of runs that are averaged or compared, in words.
 
@@ -16,7 +18,7 @@ def data_identity(record: Record) -> tuple[str, ...]:
         record: A run.
 
     Returns:
-        One phrase per fact, in the order in which they tell data apart best.
+        One phrase per fact, in the order in which they tell runs apart best; that of the model is the last.
     """
     metrics = [f"{name} ({record.directions[name]} is better)" for name in record.metrics]
     return (
@@ -28,12 +30,13 @@ def data_identity(record: Record) -> tuple[str, ...]:
         f"data {record.data['fingerprint']}",
         f"task {record.task}",
         f"metrics {', '.join(metrics)}",
+        f"model fingerprint {_flag(record, 'model_fingerprint')}",
     )
 
 
 def distinguishing_words(identities: Sequence[tuple[str, ...]]) -> Mapping[tuple[str, ...], str]:
     """
-    What tells several data apart, in few words.
+    What tells runs on several data or of several models apart, in few words.
 
     Args:
         identities: Different ones.
@@ -53,6 +56,21 @@ def distinguishing_words(identities: Sequence[tuple[str, ...]]) -> Mapping[tuple
         if len(set(phrases)) > 1:
             needed.append(position)
     return {identity: _words(identity, needed) for identity in identities}
+
+
+def what_differs(identities: Sequence[tuple[str, ...]]) -> list[str]:
+    """
+    In what several identities differ.
+
+    Args:
+        identities: Different ones, of runs with one task label and one name of the model.
+
+    Returns:
+        How the runs were made, as a sentence goes on.
+    """
+    data, models = {identity[:-1] for identity in identities}, {identity[-1] for identity in identities}
+    found = {"on different data": data, "with models of one name and different fingerprints": models}
+    return [words for words, several in found.items() if len(several) > 1]
 
 
 def _flag(record: Record, name: str) -> str:
