@@ -1,7 +1,7 @@
 """
 Tokens per second with batches of equally many tokens, against batches of equally many pairs.
 
-    python benchmarks/token_batches.py --data_dir FOLDER --dataset_name multi30k.de-en --rounds 20
+    python benchmarks/token_batches.py --data_dir FOLDER --task_name multi30k.de-en --rounds 20
 
 Both train the same model with AdamW in one process and take turns, so that a machine that slows down slows both. A
 batch of pairs has as many as a batch of tokens has on average, drawn at random. Quoted are the tokens of sources and
@@ -30,7 +30,7 @@ KINDS = ("tokens", "pairs")
 
 def build_trainer(arguments: argparse.Namespace) -> TranslationTrainer:
     """A trainer of the recipe's kind, whose optimizer is made."""
-    words = ["--dataset_name", arguments.dataset_name, "--data_dir", arguments.data_dir, "--report_to", "none"]
+    words = ["--task_name", arguments.task_name, "--data_dir", arguments.data_dir, "--report_to", "none"]
     words += ["--config_name", arguments.config_name, "--max_tokens", str(arguments.max_tokens), "--method", "none"]
     run = TranslationRun(*parse_translation_arguments([*words, "--output_dir", tempfile.mkdtemp(), "--do_train"]))
     run.load(run.arguments, trains=True)
@@ -71,7 +71,7 @@ def train_for(trainer: Any, source: Iterator[dict[str, torch.Tensor]], steps: in
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--dataset_name", default="multi30k.de-en")
+    parser.add_argument("--task_name", default="multi30k.de-en")
     parser.add_argument("--data_dir", required=True)
     parser.add_argument("--config_name", default="small")
     parser.add_argument("--max_tokens", type=int, default=1024)

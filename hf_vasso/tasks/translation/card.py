@@ -6,6 +6,7 @@ from hf_vasso.methods import Method
 from hf_vasso.results.record import Record
 from hf_vasso.tasks.model_card import CardTask, model_card
 from hf_vasso.tasks.translation.corpora import Corpus
+from hf_vasso.tasks.translation.model_positions import LONGEST_PLUS, LONGEST_TIMES
 
 __all__ = ["translation_card"]
 
@@ -14,7 +15,9 @@ _USE = """\
 from transformers import AutoModelForSeq2SeqLM, AutoTokenizer
 
 model, tokenizer = AutoModelForSeq2SeqLM.from_pretrained("FOLDER"), AutoTokenizer.from_pretrained("FOLDER")
-ids = model.generate(**tokenizer(["..."], return_tensors="pt"), num_beams={beams})
+sources = tokenizer(["..."], return_tensors="pt")
+longest = int({times} * sources["input_ids"].shape[1]) + {plus}
+ids = model.generate(**sources, num_beams={beams}, max_new_tokens=longest)
 print(tokenizer.batch_decode(ids, skip_special_tokens=True))
 ```
 """
@@ -38,7 +41,7 @@ def translation_card(record: Record, method: Method, corpus: Corpus) -> ModelCar
         metrics=["bleu", "chrf"],
         library="transformers",
         pipeline_tag="translation",
-        use=_USE.format(beams=record.arguments["num_beams"]),
+        use=_USE.format(beams=record.arguments["num_beams"], times=LONGEST_TIMES, plus=LONGEST_PLUS),
         split_and_metric=lambda name: _split_and_metric(record, name),
     )
     return model_card(record, method, facts)

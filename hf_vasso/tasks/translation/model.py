@@ -43,7 +43,8 @@ def new_model(architecture: Architecture, tokenizer: PreTrainedTokenizerBase, lo
 
     It is the Transformer as fairseq has it for IWSLT: layers normalised after each block, sinusoidal positions, ReLU,
     scaled embeddings, and the decoder's embedding for its output too. The encoder's is its own. Weights are drawn from
-    normal distributions as wide as fairseq's (Xavier's, for a square matrix).
+    normal distributions of standard deviation width**-0.5, which is Xavier's for a square matrix; fairseq's differ a
+    little from one kind of matrix to the next.
 
     Args:
         architecture: Its size.

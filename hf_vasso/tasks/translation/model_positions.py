@@ -11,10 +11,10 @@ from transformers import MarianMTModel, PreTrainedModel
 from hf_vasso.tasks.errors import DataError
 from hf_vasso.tasks.translation.token_batches import pair_lengths
 
-__all__ = ["fit_positions", "longest_translation"]
+__all__ = ["LONGEST_PLUS", "LONGEST_TIMES", "fit_positions", "longest_translation"]
 
-# fairseq's for IWSLT: a translation has at most 1.2 times as many tokens as its source, and ten more.
-_LONGEST_TIMES, _LONGEST_PLUS = 1.2, 10
+LONGEST_TIMES, LONGEST_PLUS = 1.2, 10
+"""A translation has at most 1.2 times as many tokens as its source, and ten more: fairseq's limit for IWSLT."""
 
 _MOST_SHOWN = 10
 
@@ -59,7 +59,7 @@ def fit_positions(model: PreTrainedModel, splits: Mapping[str, datasets.Dataset]
 
 
 def _wanted(source: int) -> int:
-    return int(_LONGEST_TIMES * source) + _LONGEST_PLUS
+    return int(LONGEST_TIMES * source) + LONGEST_PLUS
 
 
 def _positions(model: Any) -> float:

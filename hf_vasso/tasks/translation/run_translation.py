@@ -25,7 +25,7 @@ from hf_vasso.tasks.translation.card import translation_card
 from hf_vasso.tasks.translation.checkpoint_average import average_checkpoints, saved_steps
 from hf_vasso.tasks.translation.data import load_corpus
 from hf_vasso.tasks.translation.model import ARCHITECTURES, new_model
-from hf_vasso.tasks.translation.model_positions import fit_positions
+from hf_vasso.tasks.translation.model_positions import fit_positions, longest_translation
 from hf_vasso.tasks.translation.pretrained import (
     TranslationCollator,
     configured_model,
@@ -286,7 +286,11 @@ def _train_lengths(flags: frozenset[tuple[str, Any]]) -> np.ndarray:
 def _load_model(arguments: TranslationArguments, tokenizer: Any) -> PreTrainedModel:
     if arguments.model_name_or_path is not None:
         return pretrained_model(arguments, tokenizer)
-    if arguments.config_name not in ARCHITECTURES:
-        return configured_model(arguments, tokenizer)
     longest = max(arguments.max_source_length, arguments.max_target_length)
-    return new_model(ARCHITECTURES[arguments.config_name], tokenizer, _POSITIONS_TIMES * longest)
+    if arguments.config_name in ARCHITECTURES:
+        model: PreTrainedModel = new_model(ARCHITECTURES[arguments.config_name], tokenizer, _POSITIONS_TIMES * longest)
+    else:
+        model = configured_model(arguments, tokenizer)
+    # Of the saved model; Transformers' own limit, 20 tokens, would cut sentences short.
+    model.generation_config.max_new_tokens = longest_translation(model, longest)
+    return model

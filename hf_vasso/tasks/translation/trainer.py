@@ -113,8 +113,9 @@ class TranslationTrainer(CardMixin, VassoSeq2SeqTrainer):
         """
         Translate by beam search, in batches of sources of like length.
 
-        It looks until nothing better can come. fairseq stops at as many hypotheses as beams, and where the vocabulary
-        is small many of those are only beginnings.
+        A search ends when no beam's mean log-probability so far is above that of the worst finished one that is kept.
+        fairseq stops at as many finished ones as beams, and where the vocabulary is small many of those are only
+        beginnings.
 
         Args:
             data: Pairs.
@@ -131,6 +132,7 @@ class TranslationTrainer(CardMixin, VassoSeq2SeqTrainer):
                     **sources,
                     num_beams=self.num_beams,
                     length_penalty=1.0,
+                    early_stopping=False,
                     max_new_tokens=longest_translation(model, sources["input_ids"].shape[1]),
                     do_sample=False,
                 )

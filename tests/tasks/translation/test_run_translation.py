@@ -3,6 +3,7 @@
 import gzip
 import json
 import re
+import runpy
 import shlex
 import signal
 import subprocess
@@ -83,9 +84,12 @@ def test_a_run_from_scratch(flags, corpus, tmp_path, capsys):
 
     assert main(flags) == 0  # again
     assert "finished before" in capsys.readouterr().out
-    model, tokenizer = AutoModelForSeq2SeqLM.from_pretrained(folder), AutoTokenizer.from_pretrained(folder)
-    ids = model.generate(**tokenizer(["eins vier."], return_tensors="pt"), max_new_tokens=5)
-    assert isinstance(tokenizer.decode(ids[0], skip_special_tokens=True), str)
+    code = re.search(r"```python\n(.*?)```", card.text, re.DOTALL)
+    exec(code[1].replace("FOLDER", str(folder)).replace("...", "eins vier."), names := {})  # noqa: S102
+    assert names["longest"] == int(1.2 * names["sources"]["input_ids"].shape[1]) + 10
+    assert capsys.readouterr().out.startswith("[")
+    endless = names["model"].generate(**names["sources"], eos_token_id=None)  # by the saved settings alone
+    assert endless.shape[1] == 1 + int(1.2 * 40) + 10
 
 
 def test_stages_one_after_the_other_are_one_command(flags, tmp_path):
@@ -517,3 +521,13 @@ def test_a_training_without_a_record_gets_one(flags, tmp_path):
     (tmp_path / "run" / "result.json").unlink()  # as if it was killed in between
     assert main([*flags, "--do_train"]) == 0
     assert read_record(tmp_path / "run" / "result.json").train_examples == COUNTS["train"]
+
+
+def test_the_benchmark_of_batches(corpus, monkeypatch, capsys):
+    """That it runs; its figures are of real data."""
+    script = ROOT / "benchmarks" / "token_batches.py"
+    flags = ["--data_dir", str(corpus), "--config_name", "tiny", "--max_tokens", "100"]
+    monkeypatch.setattr(sys, "argv", [str(script), *flags, "--rounds", "2", "--steps", "1"])
+    runpy.run_path(str(script), run_name="__main__")
+    printed = [json.loads(line) for line in capsys.readouterr().out.splitlines() if line.startswith("{")]
+    assert [line.get("batches_of") for line in printed] == ["tokens", "pairs", None]

@@ -25,17 +25,70 @@ def count_of_recipe(layers, width, feed_forward, vocabulary):
     return layers * (encoder + decoder) + 2 * vocabulary * width
 
 
-@pytest.mark.parametrize("name", ARCHITECTURES)
-def test_the_weights_of_the_recipe(tokenizer, name):
-    size = ARCHITECTURES[name]
-    model = new_model(size, tokenizer, longest=64)
+@pytest.mark.parametrize(
+    ("name", "layers", "width", "feed_forward", "heads", "dropout"),
+    [
+        ("tiny", 2, 128, 256, 4, 0.1),
+        ("small", 3, 256, 1024, 4, 0.1),
+        ("transformer_iwslt_de_en", 6, 512, 1024, 4, 0.3),
+    ],
+)
+def test_the_weights_of_the_recipe(tokenizer, name, layers, width, feed_forward, heads, dropout):
+    model = new_model(ARCHITECTURES[name], tokenizer, longest=64)
     trainable = sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)
-    assert trainable == count_of_recipe(size.layers, size.width, size.feed_forward, len(tokenizer))
+    assert trainable == count_of_recipe(layers, width, feed_forward, len(tokenizer))
     assert model.lm_head.weight is model.model.decoder.embed_tokens.weight
     assert model.model.encoder.embed_tokens.weight is not model.lm_head.weight
-    assert model.model.encoder.layers[0].dropout == size.dropout
-    inner = model.model.encoder.layers[0].self_attn.q_proj.weight
-    assert inner.std().item() == pytest.approx(size.width**-0.5, rel=0.05)
+    for layer in (*model.model.encoder.layers, *model.model.decoder.layers):
+        assert (layer.self_attn.num_heads, layer.dropout, layer.activation_dropout) == (heads, dropout, 0.0)
+        assert layer.self_attn.q_proj.weight.std().item() == pytest.approx(width**-0.5, rel=0.05)
+    assert ARCHITECTURES.keys() == {"tiny", "small", "transformer_iwslt_de_en"}
+
+
+def sines(positions, width):
+    """(positions, width): all sines, then all cosines, of Vaswani et al. 2017, section 3.5."""
+    angles = torch.arange(positions)[:, None] / 10000 ** (torch.arange(0, width, 2) / width)
+    return torch.cat([angles.sin(), angles.cos()], dim=1)
+
+
+def copied(layer, other):
+    """A layer of torch, which normalises after each block, with the weights of one of Transformers'."""
+    pairs = [(layer.self_attn, other.self_attn), (layer.linear1, other.fc1), (layer.linear2, other.fc2)]
+    norms = [other.self_attn_layer_norm, other.final_layer_norm]
+    if hasattr(other, "encoder_attn"):
+        pairs.append((layer.multihead_attn, other.encoder_attn))
+        norms.insert(1, other.encoder_attn_layer_norm)
+    pairs += [(getattr(layer, f"norm{number}"), norm) for number, norm in enumerate(norms, start=1)]
+    for to, source in pairs:
+        weights = source.state_dict()
+        if isinstance(to, torch.nn.MultiheadAttention):
+            for kind in ("weight", "bias"):
+                weights[f"in_proj_{kind}"] = torch.cat([weights.pop(f"{part}_proj.{kind}") for part in "qkv"])
+        to.load_state_dict(weights)
+    return layer
+
+
+def test_the_network_is_the_transformer_of_vaswani(tokenizer):
+    """Torch's own layers with the same weights give the same logits: post-norm, ReLU, sines, scaled embeddings."""
+    torch.manual_seed(0)
+    model = new_model(ARCHITECTURES["tiny"], tokenizer, longest=64).eval()
+    source, target = torch.randint(5, len(tokenizer), (2, 7)), torch.randint(5, len(tokenizer), (2, 9))
+
+    def embed(side, ids):
+        return side.embed_tokens.weight[ids] * 128**0.5 + sines(ids.shape[1], 128)
+
+    encoder, decoder = model.model.encoder, model.model.decoder
+    size = {"d_model": 128, "nhead": 4, "dim_feedforward": 256, "batch_first": True}
+    with torch.no_grad():
+        memory = embed(encoder, source)
+        for layer in encoder.layers:
+            memory = copied(torch.nn.TransformerEncoderLayer(**size).eval(), layer)(memory)
+        state, causal = embed(decoder, target), torch.nn.Transformer.generate_square_subsequent_mask(9)
+        for layer in decoder.layers:
+            state = copied(torch.nn.TransformerDecoderLayer(**size).eval(), layer)(state, memory, tgt_mask=causal)
+        expected = state @ decoder.embed_tokens.weight.T
+        found = model(input_ids=source, decoder_input_ids=target).logits
+    assert torch.allclose(found, expected, atol=1e-4)
 
 
 def test_a_saved_folder_is_whole(tokenizer, tmp_path):

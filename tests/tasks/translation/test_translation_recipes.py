@@ -20,6 +20,11 @@ def test_iwslt14_is_the_recipe_of_the_paper():
         4096,
         5,
     )
+    assert (translation.vocab_size, translation.max_source_length, translation.max_target_length) == (
+        10000,
+        1024,
+        1024,
+    )
     assert (training.adam_beta1, training.adam_beta2, training.learning_rate) == (0.9, 0.98, 5e-4)
     assert (training.get_warmup_steps(training.max_steps), training.weight_decay, training.max_grad_norm) == (
         4000,

@@ -105,6 +105,14 @@ def test_one_beam_is_greedy(build, data, tokenizer):
         assert ids[: len(greedy)] == greedy
 
 
+def test_a_translation_has_at_most_a_fifth_more_tokens_than_its_source_and_ten(build, data, monkeypatch):
+    trainer = build()
+    monkeypatch.setattr(trainer.model.generation_config, "eos_token_id", None)  # never ends
+    for row in range(5):  # each in a batch of its own
+        (ids,) = trainer.translate(data.select([row]))
+        assert len(ids) == 1 + int(1.2 * len(data[row]["input_ids"])) + 10
+
+
 def test_beams_find_a_likelier_translation(build, data, tokenizer):
     """By its mean log-probability, which is what beam search with length penalty 1 looks for."""
     trainer = build()
