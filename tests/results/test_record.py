@@ -129,7 +129,7 @@ def test_a_missing_key_is_named(tmp_path):
         ("[" * 100_000, "not a JSON file"),
         ('{"schema": "\\ud800"}', "not a JSON file"),
         (b"\xff\xfe", "not a JSON file"),
-        (" " * (8 * 2**20 + 1), r"larger than 8 MiB, which no run writes \(8388609 bytes\)"),
+        (" " * (8 * 2**20 + 1), r"larger than 8 MiB, the most that is read \(8388609 bytes\)"),
     ],
     ids=["empty", "half", "list", "deep", "surrogate", "bytes", "large"],
 )
