@@ -97,6 +97,7 @@ ENVIRONMENT = RECORD.environment
         ({"history": {"step": [None], "loss": [0.5]}}, "history must be columns"),
         ({"history": {"step": [1], "loss": ["0.5"]}}, "history must be columns"),
         ({"history": {"step": 1}}, "history must be columns"),
+        ({"history": {"step": [*range(1001)]}}, "history must be columns of numbers .*, at most 1,000 of them"),
         ({"status": "running"}, "status must be \"finished\", got 'running'"),
     ],
 )
