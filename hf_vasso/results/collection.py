@@ -9,7 +9,7 @@ from typing import Any
 
 from hf_vasso.results.failure import FAILURE_FILE, Failure, read_failure
 from hf_vasso.results.identity import run_identity
-from hf_vasso.results.reading import RecordError
+from hf_vasso.results.reading import RecordError, check_inside, leads_out
 from hf_vasso.results.record import RESULT_FILE, Record, read_record
 from hf_vasso.results.suite_plan import SUITE_FILE, PlannedRun, SuitePlan, read_suite_plan
 
@@ -54,6 +54,7 @@ class Collection:
         plans: What suites set out to do.
         missing: Planned runs that have neither a usable record nor a failure.
         folders: `record_key` of a record to the folder in which it was found.
+        runs_dir: The folder that was searched.
     """
 
     records: list[Record]
@@ -62,6 +63,7 @@ class Collection:
     plans: list[SuitePlan]
     missing: list[PlannedRun]
     folders: dict[tuple, Path] = field(default_factory=dict)
+    runs_dir: Path = Path()
 
 
 def collect(runs_dir: Path) -> Collection:
@@ -99,6 +101,7 @@ def collect(runs_dir: Path) -> Collection:
         plans=plans,
         missing=_missing(plans, [*usable, *failures]),
         folders={record_key(record): Path(runs_dir, path).parent for path, record in used.items()},
+        runs_dir=runs_dir,
     )
 
 
@@ -128,7 +131,7 @@ def _files(runs_dir: Path) -> Iterable[Path]:
     """All files to be read, in the order of their paths, and links to folders that lead out."""
     for folder, folders, files in os.walk(runs_dir, onerror=_refuse_unreadable):
         folders[:] = sorted(name for name in folders if not name.startswith("."))
-        yield from (Path(folder, name) for name in folders if _leads_out(Path(folder, name), runs_dir))
+        yield from (Path(folder, name) for name in folders if leads_out(Path(folder, name), runs_dir))
         names = _READERS.keys() & set(files)
         if {RESULT_FILE, FAILURE_FILE} <= names and not _is_newer(
             Path(folder, FAILURE_FILE), Path(folder, RESULT_FILE)
@@ -148,16 +151,11 @@ def _refuse_unreadable(error: OSError) -> None:
 
 
 def _read(path: Path, runs_dir: Path) -> Record | Failure | SuitePlan:
-    if _leads_out(path, runs_dir):
-        raise RecordError(path, "a link that leads out of the folder is not followed; name the place it leads to")
+    check_inside(path, runs_dir)
     content = _READERS[path.name](path)
     if isinstance(content, Record) and not content.metrics:
         raise RecordError(path, "the run was not evaluated; repeat its command with --do_eval")
     return content
-
-
-def _leads_out(path: Path, runs_dir: Path) -> bool:
-    return path.is_symlink() and not Path(os.path.realpath(path)).is_relative_to(os.path.realpath(runs_dir))
 
 
 def _printable(path: str) -> str:

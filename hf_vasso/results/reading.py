@@ -1,6 +1,7 @@
-"""Read a JSON file that anyone may have written, and check its entries before they are used."""
+"""Read a file that anyone may have written, and check what stands in it before it is used."""
 
 import json
+import os
 import reprlib
 from collections.abc import Callable, Mapping
 from dataclasses import MISSING, dataclass, fields
@@ -17,10 +18,13 @@ __all__ = [
     "TEXT",
     "RecordError",
     "Rule",
+    "check_inside",
     "finite_or_none",
     "is_dict_of",
     "is_number",
+    "leads_out",
     "read_entries",
+    "read_text",
 ]
 
 _MAX_BYTES = 8 * 2**20
@@ -89,6 +93,55 @@ def read_entries(path: Path, kind: type, schema: int, rules: Mapping[str, Rule])
     return content
 
 
+def read_text(path: Path) -> str:
+    """
+    Read a text file.
+
+    Args:
+        path: The file.
+
+    Returns:
+        Its text.
+
+    Raises:
+        RecordError: It is no regular file, too large, or may not be read.
+        UnicodeDecodeError: It is no text in UTF-8.
+    """
+    try:
+        if not path.is_file():  # reading a pipe would wait for ever
+            raise RecordError(path, "not a regular file; delete it")
+        size = path.stat().st_size
+        if size > _MAX_BYTES:
+            raise RecordError(
+                path,
+                f"larger than {_MAX_BYTES // 2**20} MiB, the most that is read ({size} bytes); delete it or move it "
+                "away",
+            )
+        return path.read_text(encoding="utf-8")
+    except OSError as error:
+        raise RecordError(path, f"cannot be read ({error.strerror}); mend that or repeat the run") from error
+
+
+def check_inside(path: Path, runs_dir: Path) -> None:
+    """
+    Refuse to follow a link out of the folder that is searched.
+
+    Args:
+        path: A file below the folder.
+        runs_dir: The folder.
+
+    Raises:
+        RecordError: It is such a link.
+    """
+    if leads_out(path, runs_dir):
+        raise RecordError(path, "a link that leads out of the folder is not followed; name the place it leads to")
+
+
+def leads_out(path: Path, runs_dir: Path) -> bool:
+    """Whether a file or folder below the folder that is searched is a link to a place outside."""
+    return path.is_symlink() and not Path(os.path.realpath(path)).is_relative_to(os.path.realpath(runs_dir))
+
+
 def finite_or_none(value: float | None) -> float | None:
     """The number, None where it is not finite or beyond all measure: JSON has no word for that."""
     return value if value is not None and abs(value) < _MAX_FLOAT else None
@@ -122,19 +175,10 @@ COUNT = Rule("a whole number, at least 0", lambda value: _is_integer(value) and 
 
 def _read_object(path: Path) -> dict[str, Any]:
     try:
-        if not path.is_file():  # reading a pipe would wait for ever
-            raise RecordError(path, "not a regular file; delete it")
-        if path.stat().st_size > _MAX_BYTES:
-            raise RecordError(
-                path,
-                f"larger than {_MAX_BYTES // 2**20} MiB, which no run writes ({path.stat().st_size} bytes); delete it",
-            )
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = json.loads(read_text(path))
         json.dumps(content, ensure_ascii=False).encode()  # half a surrogate pair could not be written again
     except RecordError:
         raise
-    except OSError as error:
-        raise RecordError(path, f"cannot be read ({error.strerror}); mend that or repeat the run") from error
     except (ValueError, RecursionError) as error:
         raise RecordError(path, f"not a JSON file ({error}); delete it and repeat the run") from error
     if not isinstance(content, dict):

@@ -237,7 +237,7 @@ def _is_history(history: dict[str, Any]) -> bool:
     columns = list(history.values())
     return (
         is_dict_of(history, lambda column: isinstance(column, list))
-        and all(len(column) == len(columns[0]) for column in columns)
+        and all(len(column) == len(columns[0]) <= _MOST_ROWS for column in columns)
         and all(_is_number_or_none(value) for column in columns for value in column)
         and all(is_number(step) for step in history.get("step", [None] if columns else []))
     )
@@ -275,6 +275,10 @@ _RULES = {
     "given": Rule("names of arguments", lambda given: all(map(NAME.holds, given))),
     "majority": Rule("metric name to number", lambda majority: is_dict_of(majority, is_number)),
     "signatures": Rule("metric name to text", lambda signatures: is_dict_of(signatures, NAME.holds)),
-    "history": Rule('columns of numbers or nulls, of equal length, one of them "step" without nulls', _is_history),
+    "history": Rule(
+        f'columns of numbers or nulls, of equal length, at most {_MOST_ROWS:,} of them in each, one of them "step" '
+        "without nulls",
+        _is_history,
+    ),
     "status": Rule('"finished"', lambda status: status == "finished"),
 }

@@ -1,13 +1,12 @@
-"""Make runs on a Ray cluster, through joblib's Ray backend: where a suite outgrows one machine."""
+"""Make runs on a Ray cluster, each as a task of Ray's: where a suite outgrows one machine."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import suppress
+from itertools import islice
 from typing import Any
 
-from joblib import Parallel, delayed, parallel_config, register_parallel_backend
-
 from hf_vasso.suite.processes import MakeJobs, Outcome, run_in_process
-from hf_vasso.suite.work import Job
+from hf_vasso.suite.work import Job, keep_failure
 
 __all__ = ["cluster_workers", "runs_on_cluster"]
 
@@ -55,8 +54,7 @@ def _room(resources: Mapping[str, float], takes: Mapping[str, int]) -> int:
     return min(room, int(resources.get("GPU", 0))) if takes["num_gpus"] else room
 
 
-@contextmanager
-def runs_on_cluster(workers: int, threads: int) -> Iterator[MakeJobs]:
+def runs_on_cluster(workers: int, threads: int) -> MakeJobs:
     """
     Make runs on a cluster, several at a time. All its machines need this package and the files of the suite under the
     same paths. Ray keeps count of CPUs and graphics cards, and shows each run its own card.
@@ -65,29 +63,38 @@ def runs_on_cluster(workers: int, threads: int) -> Iterator[MakeJobs]:
         workers: How many at a time.
         threads: The CPUs that a run needs.
 
-    Yields:
+    Returns:
         What makes runs and yields each with its outcome, in the order in which they end.
     """
     import ray
-    from ray.util.joblib.ray_backend import RayBackend
 
-    class Backend(RayBackend):
-        """Results as they come: Ray's pool calls back for each, though joblib assumes that it does not."""
+    # Where memory is short, Ray by itself would try again without end.
+    takes: Any = {**_takes(threads), "max_retries": 0}
+    make_one = ray.remote(**takes)(_make_on_node)
 
-        supports_return_generator = True
+    def make_jobs(jobs: Sequence[Job]) -> Iterator[tuple[Job, Outcome]]:
+        waiting, running = iter(jobs), {}
+        while True:
+            running |= {make_one.remote(job): job for job in islice(waiting, workers - len(running))}
+            if not running:
+                return
+            (ended,), _ = ray.wait(list(running))
+            yield _outcome(ended, running.pop(ended))
 
-    def make_jobs(jobs: Sequence[Job]) -> Any:
-        return parallel(delayed(_make_on_node)(job) for job in jobs)
+    return make_jobs
 
-    register_parallel_backend("ray", Backend)
-    takes: Any = _takes(threads)
-    if workers == 1:  # joblib would make it in this process
-        make_one = ray.remote(**takes)(_make_on_node)
-        yield lambda jobs: (ray.get(make_one.remote(job)) for job in jobs)
-        return
-    one_by_one: Any = {"batch_size": 1, "pre_dispatch": "n_jobs", "return_as": "generator_unordered"}
-    with parallel_config(backend="ray", ray_remote_args=takes), Parallel(n_jobs=workers, **one_by_one) as parallel:
-        yield make_jobs
+
+def _outcome(ended: Any, job: Job) -> tuple[Job, Outcome]:
+    """What became of a run. One that is lost with its worker or its machine has failed, and takes no other along."""
+    import ray
+    from ray.exceptions import NodeDiedError, OutOfMemoryError, WorkerCrashedError
+
+    try:
+        return ray.get(ended)
+    except (NodeDiedError, OutOfMemoryError, WorkerCrashedError) as error:
+        with suppress(OSError):  # the disk may be full
+            keep_failure(job, f"its Ray worker ended: {str(error).splitlines()[0]}")
+        return job, "failed"
 
 
 def _make_on_node(job: Job) -> tuple[Job, Outcome]:

@@ -75,8 +75,8 @@ def run_suite(suite: SuiteFile, *, workers: int | None = None, backend: str | No
             _delete(suite, runs)
         planned = [*trials, *runs]
         if backend == "ray":  # a signal ends this process, and the cluster's workers and runs end with it
-            with runs_on_cluster(workers, suite.threads_per_run) as make_jobs:
-                return Maker(suite, make_jobs, planned, workers, received=[]).make_suite()
+            make_jobs = runs_on_cluster(workers, suite.threads_per_run)
+            return Maker(suite, make_jobs, planned, workers, received=[]).make_suite()
         with stop_on_signals() as received, runs_on_this_machine(workers, cards) as make_jobs:
             return Maker(suite, make_jobs, planned, workers, received).make_suite()
 

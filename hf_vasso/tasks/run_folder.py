@@ -27,7 +27,8 @@ class RunFolder:
     A run's output folder.
 
     `run.json` in it has the "arguments" with which the run began and, once it has trained, as "training" the record's
-    "entries" about that and the "fingerprints" of the splits that were loaded.
+    "entries" about that and the "fingerprints" of the splits that were loaded. "predicted" are the fingerprints of the
+    test splits whose predictions lie beside it, where the task needs them.
 
     Args:
         path: The folder, which need not exist.
@@ -172,6 +173,20 @@ class RunFolder:
             training: The record's "entries" about it, and the "fingerprints" of the loaded splits.
         """
         write_json(self._file, {**self._read(), "training": training})
+
+    @property
+    def predicted(self) -> dict[str, str]:
+        """Test split to the fingerprint of the data that were predicted; empty where nothing is known about that."""
+        return self._read().get("predicted", {}) if self._file.exists() else {}
+
+    def keep_predicted(self, fingerprints: dict[str, str]) -> None:
+        """
+        Note what was predicted.
+
+        Args:
+            fingerprints: Test split to that of its data.
+        """
+        write_json(self._file, {**self._read(), "predicted": fingerprints})
 
     @property
     def is_finished(self) -> bool:

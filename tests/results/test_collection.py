@@ -69,7 +69,7 @@ def test_trials_and_checkpoints_are_no_records(tmp_path):
     (tmp_path / "checkpoint-10").mkdir()
     (tmp_path / "checkpoint-10" / "trainer_state.json").write_text("{}")
     (tmp_path / "result.json").mkdir()
-    assert collect(tmp_path) == collect(tmp_path / "checkpoint-10")
+    assert collect(tmp_path) == replace(collect(tmp_path / "checkpoint-10"), runs_dir=tmp_path)
 
 
 def test_links_that_lead_out_are_named_and_not_followed(tmp_path):

@@ -3,6 +3,7 @@
 import io
 import os
 import shutil
+from importlib import import_module
 
 import pytest
 import synthetic_runs
@@ -10,8 +11,10 @@ from matplotlib import image
 
 from hf_vasso.results.report import write_report
 
-sync_api = pytest.importorskip("playwright.sync_api")
-axe = pytest.importorskip("axe_playwright_python.sync_playwright")
+REQUIRED = bool(os.environ.get("HF_VASSO_REQUIRE_BROWSER"))
+load = import_module if REQUIRED else pytest.importorskip
+sync_api = load("playwright.sync_api")
+axe = load("axe_playwright_python.sync_playwright")
 
 NAMES = ("chromium", "chromium-browser", "google-chrome")
 FLAGS = ["--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking"]
@@ -22,7 +25,7 @@ NO_BROWSER = "no Chromium here: install Debian's package `chromium`, or Chrome"
 def browser():
     path = next(filter(None, map(shutil.which, NAMES)), None)
     if path is None:
-        (pytest.fail if os.environ.get("HF_VASSO_REQUIRE_BROWSER") else pytest.skip)(NO_BROWSER)
+        (pytest.fail if REQUIRED else pytest.skip)(NO_BROWSER)
     with sync_api.sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=path, args=FLAGS)
         yield browser

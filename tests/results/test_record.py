@@ -108,6 +108,7 @@ ENVIRONMENT = RECORD.environment
         ({"history": {"step": 1}}, "history must be columns"),
         ({"given": "optim"}, "given must be of type list, got 'optim'"),
         ({"given": [1]}, r"given must be names of arguments, got \[1\]"),
+        ({"history": {"step": [*range(1001)]}}, "history must be columns of numbers .*, at most 1,000 of them"),
         ({"status": "running"}, "status must be \"finished\", got 'running'"),
     ],
 )
@@ -140,7 +141,7 @@ def test_a_missing_key_is_named(tmp_path):
         ("[" * 100_000, "not a JSON file"),
         ('{"schema": "\\ud800"}', "not a JSON file"),
         (b"\xff\xfe", "not a JSON file"),
-        (" " * (8 * 2**20 + 1), r"larger than 8 MiB, which no run writes \(8388609 bytes\)"),
+        (" " * (8 * 2**20 + 1), r"larger than 8 MiB, the most that is read \(8388609 bytes\)"),
     ],
     ids=["empty", "half", "list", "deep", "surrogate", "bytes", "large"],
 )

@@ -1,6 +1,7 @@
 """Translations compared sentence by sentence, against sacreBLEU's own command, and files that cannot be compared."""
 
 import json
+import os
 import random
 import subprocess
 import sys
@@ -84,6 +85,27 @@ def shorter(folder: Path) -> None:
     (folder / REFERENCES_FILE).write_text("a\n")
 
 
+def no_text(folder: Path) -> None:
+    (folder / TRANSLATIONS_FILE).write_bytes(b"\xff\n")
+
+
+def pipe(folder: Path) -> None:
+    (folder / TRANSLATIONS_FILE).unlink()
+    os.mkfifo(folder / TRANSLATIONS_FILE)  # reading it would wait for ever
+
+
+def large(folder: Path) -> None:
+    with (folder / REFERENCES_FILE).open("a") as file:
+        file.truncate(2**23 + 1)
+
+
+def link_that_leads_out(folder: Path) -> None:
+    runs_dir = folder.parents[1]
+    path = folder / REFERENCES_FILE
+    path.rename(runs_dir.parent / "secret.txt")
+    path.symlink_to(runs_dir.parent / "secret.txt")
+
+
 def other_text(folder: Path) -> None:
     (folder / TRANSLATIONS_FILE).write_text("x\n" * SENTENCES)
 
@@ -97,6 +119,10 @@ def other_references(folder: Path) -> None:
     [
         (missing, "of sam, generated_predictions.txt is missing; translate again with --do_predict"),
         (shorter, "of sam, generated_predictions.txt has 40 lines and references.txt 1; translate again"),
+        (no_text, "of sam, generated_predictions.txt is no text ('utf-8' codec can't decode byte 0xff"),
+        (pipe, "of sam, generated_predictions.txt: not a regular file; delete it"),
+        (large, "of sam, references.txt: larger than 8 MiB, the most that is read (8388609 bytes); delete it"),
+        (link_that_leads_out, "of sam, references.txt: a link that leads out of the folder is not followed; name"),
         (other_text, "generated_predictions.txt of sam comes to 0.00, and its record says "),
         (other_references, "they differ in references.txt"),
     ],
@@ -107,3 +133,10 @@ def test_what_cannot_be_compared_is_named(runs_dir, spoil, reason):
     assert [row["seed"] for row in sentence_rows(comparison)] == ["0"]
     said = f"On numbers, the sentences of sam and AdamW with seed 1 are not compared: {reason}"
     assert [note for note in comparison.notes if note.startswith(said)]
+
+
+def test_equal_references_may_be_links_to_one_file(runs_dir):
+    path, other = (runs_dir / "sam" / f"seed-{seed}" / REFERENCES_FILE for seed in (0, 1))
+    path.unlink()
+    path.symlink_to(other)
+    assert [row["seed"] for row in sentence_rows(compare(collect(runs_dir)))] == ["0", "1"]

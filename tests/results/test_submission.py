@@ -88,11 +88,11 @@ def test_sizes_of_the_task_table_are_those_of_submissions():
 
 @pytest.mark.realdata
 @pytest.mark.parametrize("task", ["cola", "sst2", "mrpc", "stsb", "rte", "wnli"])
-def test_sizes_of_the_real_test_sets(real_data, task):
+def test_sizes_and_order_of_the_real_test_sets(real_data, task):
     with gzip.open(real_data / "glue" / task / "test.jsonl.gz", "rt") as lines:
         indices = [json.loads(line)["idx"] for line in lines]
     (name,) = [file.name for file in LEADERBOARD_FILES if file.task == task]
-    assert len(indices) == LINES[name] - 1
+    assert indices == list(range(LINES[name] - 1))
 
 
 def test_every_missing_file_and_wrong_line_is_named(predictions, tmp_path):

@@ -1,14 +1,22 @@
 """A suite on a Ray cluster of two nodes, both on this machine."""
 
+import os
 import re
+import signal
+from collections.abc import Sequence
 from itertools import chain
+from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from hf_vasso.cli import main
+from hf_vasso.results.failure import FAILURE_FILE, read_failure
 from hf_vasso.results.record import read_record
+from hf_vasso.results.suite_plan import PlannedRun
 from hf_vasso.suite import cluster
-from hf_vasso.suite.cluster import cluster_workers
+from hf_vasso.suite.cluster import cluster_workers, runs_on_cluster
+from hf_vasso.suite.work import Job
 
 ray = pytest.importorskip("ray")
 
@@ -57,6 +65,61 @@ def two_nodes():
     yield {node["NodeID"] for node in ray.nodes()}
     ray.shutdown()
     cluster.shutdown()
+
+
+def jobs_in(folder: Path) -> list[Job]:
+    planned = [PlannedRun("sst2", "bert", "sam", seed, f"seed-{seed}") for seed in range(4)]
+    return [Job(run, folder / run.folder, [], folder, threads=1) for run in planned]
+
+
+def check_that_one_has_failed(outcomes: Sequence[tuple[Job, str]], reason: str) -> None:
+    """The run with seed 1 has, for a reason, and the others are made."""
+    by_seed = {job.planned.seed: outcome for job, outcome in outcomes}
+    assert by_seed == {0: "done", 1: "failed", 2: "done", 3: "done"}
+    (lost,) = [job for job, outcome in outcomes if outcome == "failed"]
+    failure = read_failure(lost.folder / FAILURE_FILE)
+    assert (failure.label, failure.seed) == ("sam", 1)
+    assert failure.error.startswith(f"its Ray worker ended: {reason}")
+    assert "\n" not in failure.error
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_worker_that_ray_ends_is_the_failure_of_its_run(tmp_path, monkeypatch, workers):
+    jobs, taken, in_flight = jobs_in(tmp_path), [], []
+
+    def remote(**takes):
+        taken.append(takes)
+        return lambda _: SimpleNamespace(remote=jobs.index)
+
+    def wait(ends: list[int]) -> tuple[list[int], list[int]]:
+        in_flight.append(len(ends))
+        return ends[-1:], ends[:-1]
+
+    def get(end: int) -> tuple[Job, str]:
+        if end == 1:
+            raise ray.exceptions.OutOfMemoryError("Task was killed due to the node running low on memory.\nMemory on")
+        return jobs[end], "done"
+
+    monkeypatch.setattr(ray, "cluster_resources", lambda: {"CPU": 2})
+    for stand_in in (remote, wait, get):
+        monkeypatch.setattr(ray, stand_in.__name__, stand_in)
+    outcomes = list(runs_on_cluster(workers, threads=1)(jobs))
+    check_that_one_has_failed(outcomes, "Task was killed due to the node running low on memory.")
+    assert in_flight == {1: [1, 1, 1, 1], 2: [2, 2, 2, 1]}[workers]
+    assert taken == [{"num_cpus": 1, "num_gpus": 0, "max_retries": 0}]
+
+
+@pytest.mark.ray
+@pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::FutureWarning")  # Ray's own
+def test_a_worker_that_dies_is_the_failure_of_its_run(two_nodes, tmp_path, monkeypatch):
+    def make(job: Job) -> tuple[Job, str]:
+        if job.planned.seed == 1:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return job, "done"
+
+    monkeypatch.setattr(cluster, "_make_on_node", make)
+    outcomes = list(runs_on_cluster(2, threads=1)(jobs_in(tmp_path)))
+    check_that_one_has_failed(outcomes, "The worker died unexpectedly")
 
 
 @pytest.mark.ray

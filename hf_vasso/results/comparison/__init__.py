@@ -75,7 +75,7 @@ def compare(collection: Collection) -> Comparison:
     compared = make_contrasts(cells, pairs, planned)
     scores = make_task_scores(cells)
     aggregates = make_aggregates(scores, pairs)
-    sentence_tests, untested = make_sentence_tests(tasks, pairs, collection.folders)
+    sentence_tests, untested = make_sentence_tests(tasks, pairs, collection)
     return Comparison(
         tasks=tasks,
         cells=cells,

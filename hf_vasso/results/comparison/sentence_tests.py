@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from hf_vasso.results.collection import record_key
+from hf_vasso.results.collection import Collection, record_key
 from hf_vasso.results.comparison.pairs import Pairs
 from hf_vasso.results.comparison.task_runs import TaskRuns
 from hf_vasso.results.reading import RecordError
@@ -46,7 +46,7 @@ class SentenceTest:
 
 
 def make_sentence_tests(
-    tasks: Sequence[TaskRuns], pairs: Pairs, folders: Mapping[tuple, Path]
+    tasks: Sequence[TaskRuns], pairs: Pairs, collection: Collection
 ) -> tuple[list[SentenceTest], list[str]]:
     """
     Compare the translations of each pair of methods on equal seeds.
@@ -54,15 +54,15 @@ def make_sentence_tests(
     Args:
         tasks: All runs, sorted.
         pairs: Model and task to the pairs of labels that are compared there.
-        folders: `record_key` of a record to its folder, in which its translations lie.
+        collection: It knows the folders of the records, in which their translations lie.
 
     Returns:
         The tests, and a sentence for each that could not be made.
     """
     tests, problems = [], []
-    for runs, first, second in _compared(tasks, pairs, folders):
+    for runs, first, second in _compared(tasks, pairs, collection.folders):
         try:
-            tests.append(_test(runs, first, second, folders))
+            tests.append(_test(runs, first, second, collection))
         except RecordError as error:
             names = f"{runs.name(first.label)} and {runs.name(second.label)}"
             problems.append(
@@ -83,10 +83,11 @@ def _compared(
                     yield runs, first[seed], second[seed]
 
 
-def _test(runs: TaskRuns, first: Record, second: Record, folders: Mapping[tuple, Path]) -> SentenceTest:
+def _test(runs: TaskRuns, first: Record, second: Record, collection: Collection) -> SentenceTest:
+    folders = collection.folders
     records = {runs.name(record.label): record for record in (first, second)}
     (texts, references), (other_texts, other_references) = (
-        _read(folders[record_key(record)], name) for name, record in records.items()
+        _read(folders[record_key(record)], collection.runs_dir, name) for name, record in records.items()
     )
     if references != other_references:
         raise RecordError(folders[record_key(first)], f"they differ in {REFERENCES_FILE}")
@@ -109,9 +110,9 @@ def _test(runs: TaskRuns, first: Record, second: Record, folders: Mapping[tuple,
     )
 
 
-def _read(folder: Path, name: str) -> tuple[list[str], list[str]]:
+def _read(folder: Path, runs_dir: Path, name: str) -> tuple[list[str], list[str]]:
     try:
-        return read_translations(folder)
+        return read_translations(folder, runs_dir)
     except RecordError as error:
         raise RecordError(folder, f"of {name}, {error.reason}") from error
 

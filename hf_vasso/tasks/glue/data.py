@@ -43,7 +43,8 @@ def load_task(task: Task, data_dir: str | None = None, splits: Sequence[str] | N
     Args:
         task: The task, from `get_task`.
         data_dir: A folder with `<task>/<split>` as .jsonl, .jsonl.gz, .csv or .parquet; None loads from the hub.
-            Files hold the task's text columns, `label` (a number or the label's name) and, if wanted, `idx`.
+            Files hold the task's text columns, `label` (a number or the label's name) and, if wanted, `idx`, which
+            in a test split counts the rows from 0.
         splits: The splits to load; None loads all that the task has.
 
     Returns:
@@ -126,18 +127,18 @@ def _load_from_files(task: Task, data_dir: Path, splits: Sequence[str]) -> datas
 def _examples(task: Task, split: str, paths: Sequence[Path], state: Any) -> Iterator[dict[str, Any]]:
     """The checked examples of a file."""
     (path,) = paths
-    idx = 0
+    position = 0
     for number, row in rows(path):
         try:
-            yield _example(task, split, row, default_idx=idx)
+            yield _example(task, split, row, position)
         except ValueError as error:
             raise DataError(f"{place(path, number)}: {error}") from error
-        idx += 1
-    if idx == 0:
+        position += 1
+    if position == 0:
         raise DataError(f"{path} is empty; it must hold the {split} examples of task {task.name}")
 
 
-def _example(task: Task, split: str, row: dict[str, Any], default_idx: int) -> dict[str, Any]:
+def _example(task: Task, split: str, row: dict[str, Any], position: int) -> dict[str, Any]:
     for column in (*task.columns, "label"):
         if column not in row:
             raise ValueError(f"column {column!r} of task {task.name} is missing; the row has {', '.join(row)}")
@@ -145,7 +146,7 @@ def _example(task: Task, split: str, row: dict[str, Any], default_idx: int) -> d
         if not isinstance(row[column], str):
             raise ValueError(f"column {column!r} must hold text, got {row[column]!r}")
     texts = {column: row[column] for column in task.columns}
-    return {**texts, "label": _label(task, split, row["label"]), "idx": _idx(row.get("idx", default_idx))}
+    return {**texts, "label": _label(task, split, row["label"]), "idx": _idx(task, split, row, position)}
 
 
 def _label(task: Task, split: str, value: Any) -> int | float:
@@ -174,8 +175,15 @@ def _class_label(task: Task, split: str, value: Any) -> int:
     raise ValueError(f"unknown label {value!r}; give {known}, as number or name, and -1 (hidden) only in a test split")
 
 
-def _idx(value: Any) -> int:
+def _idx(task: Task, split: str, row: dict[str, Any], position: int) -> int:
+    value = row.get("idx", position)
     try:
-        return int(value)
+        idx = int(value)
     except (TypeError, ValueError):
         raise ValueError(f"column 'idx' must hold integers, got {value!r}; leave it out to number the rows") from None
+    if split in task.test_splits and idx != position:
+        raise ValueError(
+            f"idx must be {position} here, as predictions are numbered in the order of a test split, got {idx}; "
+            "sort the file by idx, beginning with 0, and leave nothing out"
+        )
+    return idx

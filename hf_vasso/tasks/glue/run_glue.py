@@ -171,6 +171,8 @@ class GlueRun(TaskRun[GlueArguments]):
             if self.training.process_index == 0:
                 lines = [f"{index}\t{_answer(self.task, label)}\n" for index, label in enumerate(labels)]
                 write_text(path, "index\tprediction\n" + "".join(lines))
+        if self.training.process_index == 0:
+            self.folder.keep_predicted({split: self.fingerprints[split] for split in self.folder.prediction_files})
         return {}
 
     def direction(self, metric: str) -> str:

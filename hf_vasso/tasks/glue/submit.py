@@ -14,6 +14,7 @@ from hf_vasso.results.record import RESULT_FILE, Record, RecordError, read_recor
 from hf_vasso.results.submission import LEADERBOARD_FILES, Predictions, write_submission
 from hf_vasso.tasks.errors import UserError, user_errors
 from hf_vasso.tasks.glue.arguments import GlueArguments
+from hf_vasso.tasks.glue.data import load_task
 from hf_vasso.tasks.glue.run_glue import run_glue
 from hf_vasso.tasks.glue.table import TASKS
 from hf_vasso.tasks.run_folder import RunFolder
@@ -42,20 +43,33 @@ def main(arguments: Sequence[str]) -> int:
     parser = ArgumentParser(
         prog="hf-vasso submit",
         description="Write the zip file for GLUE's leaderboard from one finished run of each task, all of one method "
-        "label and seed. Runs that have not predicted their test sets do so now; AX is predicted with MNLI's model.",
+        "label, model and seed. Runs that have not predicted their test sets do so now; AX is predicted with MNLI's "
+        "model.",
         allow_abbrev=False,
     )
     parser.add_argument("runs_dir", type=Path, metavar="RUNS_DIR", help="folder with the runs, at any depth")
     parser.add_argument("--out", type=Path, required=True, help="the zip file to write, such as glue.zip")
     parser.add_argument("--method_label", help="the label of the runs, where RUNS_DIR has several")
+    parser.add_argument(
+        "--model",
+        action="append",
+        help="the model of the runs, where RUNS_DIR has several; once more for tasks that began with another one, "
+        "such as a model fine-tuned on MNLI",
+    )
     parser.add_argument("--seed", type=int, help="the seed of the runs, where RUNS_DIR has several")
     given = parser.parse_args(arguments)
-    submit(given.runs_dir, given.out, given.method_label, given.seed)
+    submit(given.runs_dir, given.out, given.method_label, given.seed, given.model)
     print(f"submission: {given.out}, to be uploaded at https://gluebenchmark.com/submit")
     return 0
 
 
-def submit(runs_dir: Path, out: Path, method_label: str | None = None, seed: int | None = None) -> None:
+def submit(
+    runs_dir: Path,
+    out: Path,
+    method_label: str | None = None,
+    seed: int | None = None,
+    models: Sequence[str] | None = None,
+) -> None:
     """
     Predict what is not predicted yet, check all predictions and zip them.
 
@@ -64,13 +78,14 @@ def submit(runs_dir: Path, out: Path, method_label: str | None = None, seed: int
         out: The zip file to write or replace.
         method_label: The label of the runs; None where they have one in common.
         seed: The seed of the runs; None where they have one in common.
+        models: The models of the runs, as records name them; None where they have one in common.
 
     Raises:
         UserError: It is not clear which runs are meant, tasks are missing, a run cannot predict any more, or its
             predictions are not what the leaderboard takes. Only the last two are found after runs have predicted.
     """
     with user_errors():
-        runs = _choose(_find(runs_dir), runs_dir, method_label, seed)
+        runs = _choose(_find(runs_dir), runs_dir, method_label, seed, models)
         _check(runs, runs_dir)
     for run in runs.values():
         if run.has_model and not run.has_predicted:
@@ -117,14 +132,23 @@ def _find(runs_dir: Path) -> list[_Run]:
     return runs
 
 
-def _choose(runs: Sequence[_Run], runs_dir: Path, method_label: str | None, seed: int | None) -> dict[str, _Run]:
-    """The runs of one label and seed, by task."""
-    meant = [run for run in runs if method_label in (None, run.record.label) and seed in (None, run.record.seed)]
+def _choose(
+    runs: Sequence[_Run], runs_dir: Path, method_label: str | None, seed: int | None, models: Sequence[str] | None
+) -> dict[str, _Run]:
+    """The runs of one label, seed and model (or of the models that are named), by task."""
+    meant = [
+        run
+        for run in runs
+        if method_label in (None, run.record.label)
+        and seed in (None, run.record.seed)
+        and (models is None or run.record.model in models)
+    ]
     if not meant:
         raise UserError(f"{runs_dir} has no such finished run of a GLUE task; it has{_listed(runs)}")
-    if len(_by_label_and_seed(meant)) > 1:
+    if len({(run.record.label, run.record.seed, None if models else run.record.model) for run in meant}) > 1:
         raise UserError(
-            f"a submission is of one method and seed; choose with --method_label and --seed:{_listed(meant)}"
+            "a submission is of one method, model and seed; choose with --method_label, --model and --seed:"
+            f"{_listed(meant)}"
         )
     chosen: dict[str, _Run] = {}
     for run in meant:
@@ -137,18 +161,14 @@ def _choose(runs: Sequence[_Run], runs_dir: Path, method_label: str | None, seed
     return chosen
 
 
-def _by_label_and_seed(runs: Iterable[_Run]) -> dict[tuple[str, int], list[str]]:
-    """The tasks of the runs of each label and seed."""
-    tasks: dict[tuple[str, int], list[str]] = {}
-    for run in runs:
-        tasks.setdefault((run.record.label, run.record.seed), []).append(run.record.task)
-    return tasks
-
-
 def _listed(runs: Iterable[_Run]) -> str:
+    """The tasks of the runs of each label, model and seed."""
+    tasks: dict[tuple[str, str, int], list[str]] = {}
+    for run in runs:
+        tasks.setdefault((run.record.label, run.record.model, run.record.seed), []).append(run.record.task)
     lines = [
-        f"\n  --method_label {label} --seed {seed}: {', '.join(tasks)}"
-        for (label, seed), tasks in sorted(_by_label_and_seed(runs).items())
+        f"\n  --method_label {label} --model {model} --seed {seed}: {', '.join(names)}"
+        for (label, model, seed), names in sorted(tasks.items())
     ]
     return "".join(lines) or " none"
 
@@ -167,9 +187,27 @@ def _reason_against(task: str, runs: Mapping[str, _Run]) -> str | None:
     if task not in runs:
         return "no finished run" + (f", and none of {trained_on} with its model" if trained_on else "")
     run = runs[task]
-    if run.has_predicted or run.has_model:
+    if run.has_predicted:
+        return _reason_against_predictions(run)
+    if run.has_model:
         return None
     return f"{run.folder.path} has neither predictions for the whole test set nor a model that it trained"
+
+
+def _reason_against_predictions(run: _Run) -> str | None:
+    """Predictions hold as long as the data have not become others, where they are at hand."""
+    predicted, task = run.folder.predicted, TASKS[run.record.task]
+    data_dir = run.folder.arguments["data_dir"] if predicted else None
+    if data_dir is None or not Path(data_dir, task.name).is_dir():
+        return None
+    now = load_task(task, data_dir, list(predicted)).fingerprints
+    for split, fingerprint in predicted.items():
+        if now[split] != fingerprint:
+            return (
+                f"{run.folder.prediction_files[split]} was predicted from other examples than "
+                f"{Path(data_dir, task.name)} now has for split {split}; delete it to predict again"
+            )
+    return None
 
 
 def _predict(run: _Run) -> None:

@@ -25,6 +25,8 @@ ROWS = [
     {"sentence1": 'He said "no",\nthen left.', "sentence2": "Er ging – früh.", "label": 0, "idx": 8},
 ]
 
+HIDDEN = [{**row, "label": -1, "idx": idx} for idx, row in enumerate(ROWS)]  # a test split
+
 # Pinned, because result files of different versions are compared by it.
 FINGERPRINT = "08484ca9222ff789"
 
@@ -112,9 +114,8 @@ def test_csv_from_a_spreadsheet(folder):
 
 
 def test_hidden_labels_stand_in_test_splits_only(folder):
-    hidden = [{**row, "label": -1} for row in ROWS]
-    write_jsonl(folder / "test.jsonl", hidden)
-    write_jsonl(folder / "train.jsonl", hidden)
+    write_jsonl(folder / "test.jsonl", HIDDEN)
+    write_jsonl(folder / "train.jsonl", HIDDEN)
     assert load(folder, split="test").splits["test"]["label"][:] == [-1, -1]
     assert "line 1: unknown label -1" in error(folder)
 
@@ -130,7 +131,7 @@ def test_regression_labels_are_numbers(tmp_path, suffix, label):
 
 def test_all_splits_are_loaded_when_none_is_named(folder):
     for split in RTE.splits:
-        write_jsonl(folder / f"{split}.jsonl", ROWS)
+        write_jsonl(folder / f"{split}.jsonl", HIDDEN if split == "test" else ROWS)
     assert set(load_task(RTE, str(folder.parent)).splits) == {"train", "validation", "test"}
 
 
@@ -169,6 +170,27 @@ def test_text_and_idx_of_the_wrong_type(folder):
     assert error(folder).endswith("line 1: column 'sentence2' must hold text, got None")
     write_jsonl(folder / "train.jsonl", [{**ROWS[0], "idx": "first"}])
     assert "line 1: column 'idx' must hold integers, got 'first'; leave it out" in error(folder)
+
+
+@pytest.mark.parametrize("suffix", WRITERS)
+def test_examples_of_a_test_split_stand_in_the_order_of_idx(folder, suffix):
+    """Predictions are numbered in the order of the file, and the leaderboard reads the numbers as idx."""
+    WRITERS[suffix](folder / f"test.{suffix}", [{**row, "idx": idx} for row, idx in zip(HIDDEN, (0, 2), strict=True)])
+    place = {"csv": "line 4", "parquet": "row 2"}.get(suffix, "line 2")  # a text of it has two lines
+    assert error(folder, split="test") == (
+        f"{folder}/test.{suffix}, {place}: idx must be 1 here, as predictions are numbered in the order of a test "
+        "split, got 2; sort the file by idx, beginning with 0, and leave nothing out"
+    )
+
+
+def test_ax_is_numbered_too(tmp_path):
+    (tmp_path / "ax").mkdir()
+    row = {"premise": "a", "hypothesis": "b", "label": -1}
+    write_jsonl(tmp_path / "ax" / "test.jsonl", [{**row, "idx": idx} for idx in (2, 0, 1)])
+    message = error(tmp_path / "ax", task=get_task("ax"), split="test")
+    assert "test.jsonl, line 1: idx must be 0 here" in message
+    write_jsonl(tmp_path / "ax" / "test.jsonl", [row] * 3)
+    assert load(tmp_path / "ax", get_task("ax"), "test").splits["test"]["idx"][:] == [0, 1, 2]
 
 
 @pytest.mark.parametrize("suffix", ["jsonl", "jsonl.gz", "csv"])

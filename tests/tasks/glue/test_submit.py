@@ -143,22 +143,64 @@ def test_a_part_of_a_test_set_is_predicted_in_full(runs, tmp_path):
     assert len(lines(tmp_path / "glue.zip", "CoLA.tsv")) == SIZE + 1
 
 
+def test_predictions_of_other_data_than_those_at_hand(runs, tmp_path, capsys):
+    data, run_file = tmp_path / "data", runs / "cola" / "run.json"
+    run = json.loads(run_file.read_text())
+    shutil.copytree(run["arguments"]["data_dir"], data)
+    run["arguments"]["data_dir"] = str(data)
+    run_file.write_text(json.dumps(run))
+    submit = ["submit", str(runs), "--out", str(tmp_path / "glue.zip")]
+    assert main(submit) == 0
+    rows, predictions = data / "cola" / "test.jsonl", runs / "cola" / "predictions_test.tsv"
+    rows.write_text("".join(reversed(rows.read_text().splitlines(keepends=True))))
+    assert main(submit) == 2
+    assert capsys.readouterr().err.endswith(
+        f"hf-vasso: {runs} lacks what a submission needs:\n"
+        f"  cola: {predictions} was predicted from other examples than {data}/cola now has for split test; delete it "
+        "to predict again\n"
+    )
+    predictions.unlink()
+    assert main(submit) == 0
+    shutil.rmtree(data)  # what was predicted elsewhere may be submitted here
+    assert main(submit) == 0
+
+
 def test_one_label_and_seed(runs, tmp_path, capsys):
     record = read_record(runs / "cola" / "result.json")
     predicted_run(runs / "other" / "rte", "rte", record, label="sam")
     predicted_run(runs / "other" / "sst2", "sst2", record, seed=8)
     predicted_run(runs / ".select" / "sst2", "sst2", record, seed=9)  # a suite's trial is no run
+    model = record.model
     submit = ["submit", str(runs), "--out", str(tmp_path / "glue.zip")]
     assert main(submit) == 2
     assert capsys.readouterr().err == (
-        "hf-vasso: a submission is of one method and seed; choose with --method_label and --seed:\n"
-        "  --method_label asam --seed 7: cola, mnli, mrpc, qnli, qqp, rte, sst2, stsb, wnli\n"
-        "  --method_label asam --seed 8: sst2\n"
-        "  --method_label sam --seed 7: rte\n"
+        "hf-vasso: a submission is of one method, model and seed; choose with --method_label, --model and --seed:\n"
+        f"  --method_label asam --model {model} --seed 7: cola, mnli, mrpc, qnli, qqp, rte, sst2, stsb, wnli\n"
+        f"  --method_label asam --model {model} --seed 8: sst2\n"
+        f"  --method_label sam --model {model} --seed 7: rte\n"
     )
     assert main([*submit, "--method_label", "vasso"]) == 2
     assert "runs has no such finished run of a GLUE task; it has\n  --method_label asam" in capsys.readouterr().err
     assert main([*submit, "--method_label", "asam", "--seed", "7"]) == 0
+
+
+def test_one_model(runs, tmp_path, capsys):
+    record = read_record(runs / "cola" / "result.json")
+    predicted_run(runs / "sst2", "sst2", record, model="roberta-base")
+    predicted_run(runs / "rte", "rte", record, model="mnli")
+    submit, named = ["submit", str(runs), "--out", str(tmp_path / "glue.zip")], ["--model", record.model]
+    assert main(submit) == 2
+    assert capsys.readouterr().err == (
+        "hf-vasso: a submission is of one method, model and seed; choose with --method_label, --model and --seed:\n"
+        "  --method_label asam --model mnli --seed 7: rte\n"
+        "  --method_label asam --model roberta-base --seed 7: sst2\n"
+        f"  --method_label asam --model {record.model} --seed 7: cola, mnli, mrpc, qnli, qqp, stsb, wnli\n"
+    )
+    assert not (runs / "cola" / "predictions_test.tsv").exists()
+    assert main([*submit, *named, "--model", "mnli"]) == 2
+    assert "\n  sst2: no finished run\n" in capsys.readouterr().err
+    predicted_run(runs / "again" / "sst2", "sst2", record)
+    assert main([*submit, *named, "--model", "mnli"]) == 0  # RTE's model was fine-tuned on MNLI before
 
 
 def test_two_runs_of_one_task(runs, tmp_path, capsys):
