@@ -14,7 +14,10 @@ from datasets.exceptions import DatasetGenerationError
 
 from hf_vasso.tasks.errors import DataError
 
-__all__ = ["SUFFIXES", "cached", "find_file", "place", "rows"]
+__all__ = ["CACHE_FORMAT", "SUFFIXES", "cached", "find_file", "place", "place_in_file", "rows"]
+
+CACHE_FORMAT = 1
+"""Raised when data come out of the same files otherwise than before: the cache of `datasets` does not see code."""
 
 
 def find_file(folder: Path, split: str) -> Path:
@@ -57,11 +60,11 @@ def cached(
     Raises:
         DataError: That of `examples`.
     """
-    state = [(path.stat().st_size, path.stat().st_mtime_ns) for path in paths]
+    state = (CACHE_FORMAT, *((path.stat().st_size, path.stat().st_mtime_ns) for path in paths))
     try:
         return datasets.Dataset.from_generator(
             examples,
-            gen_kwargs={"paths": tuple(path.absolute() for path in paths), "state": tuple(state)},
+            gen_kwargs={"paths": tuple(path.absolute() for path in paths), "state": state},
             features=features,
             split=datasets.NamedSplit(split),
         )
@@ -88,7 +91,12 @@ def rows(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
 
 def place(path: Path, number: int) -> str:
     """A row in words."""
-    return f"{path}, {'row' if path.suffix == '.parquet' else 'line'} {number}"
+    return f"{path}, {place_in_file(path, number)}"
+
+
+def place_in_file(path: Path, number: int) -> str:
+    """The same without the file."""
+    return f"{'row' if path.suffix == '.parquet' else 'line'} {number}"
 
 
 def _json_rows(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:

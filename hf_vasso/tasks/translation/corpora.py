@@ -43,6 +43,11 @@ class Corpus:
     largest_ratio: float | None = None
     headline: str = "bleu"
 
+    @property
+    def leaves_pairs_out(self) -> bool:
+        """Whether its recipe has a limit for training pairs."""
+        return self.longest is not None or self.largest_ratio is not None
+
 
 _CORPUS_LIST = [
     # As fairseq prepares it (examples/translation/prepare-iwslt14.sh), which is what papers report on.

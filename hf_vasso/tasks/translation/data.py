@@ -11,15 +11,15 @@ from transformers import FSMTTokenizer, PreTrainedTokenizerBase
 
 from hf_vasso.tasks.errors import DataError
 from hf_vasso.tasks.translation.arguments import TranslationArguments
+from hf_vasso.tasks.translation.cached_map import cached_map
 from hf_vasso.tasks.translation.pretrained import pretrained_tokenizer
-from hf_vasso.tasks.translation.sentence_pairs import describe_faults, load_pairs, unusable, without
-from hf_vasso.tasks.translation.subwords import encode_words, learn_tokenizer, mirrored
-from hf_vasso.tasks.translation.text import as_texts, as_words, left_out_by_recipe
+from hf_vasso.tasks.translation.sentence_pairs import PLACE, describe_faults, load_pairs, unusable, without
+from hf_vasso.tasks.translation.subwords import encode_words, encoding_of, learn_tokenizer, mirrored
+from hf_vasso.tasks.translation.text import TEXTS, WORDS, left_out_by_recipe, prepare
 from hf_vasso.tasks.translation.token_batches import pair_lengths
 
 __all__ = ["TranslationData", "load_corpus"]
 
-_LINE = "line"  # the column with the number of a pair in its file
 _HOLDOUT_SEED = 0  # one for all runs, so that methods are compared on the same pairs
 
 Say = Callable[[str], None]
@@ -32,7 +32,8 @@ class TranslationData:
 
     Args:
         tokenizer: It encodes sources and decodes targets.
-        splits: Split name to "input_ids", "labels", and the targets as "text" and as "words".
+        splits: Split name to "input_ids", "labels", the targets as "text" and, where the model reads such, as "words",
+            and the "place" of each pair in its file.
         source: Where the pairs came from.
         fingerprints: Split name to that of its pairs.
     """
@@ -63,51 +64,47 @@ def load_corpus(arguments: TranslationArguments, names: Sequence[str], say: Say)
         found, official = len(loaded.splits[name]), corpus.split_sizes.get(name)
         if official not in (None, found):
             say(f"{name}: {found} pairs, and {corpus.name} has {official}: scores on it are of something else")
-    numbered = {name: _numbered(loaded.splits[name]) for name in names}
+    usable = {name: _usable(name, loaded.splits[name], arguments, say) for name in names}
+    tokenizer = None if arguments.model_name_or_path is None else pretrained_tokenizer(arguments)
+    read = WORDS if tokenizer is None or isinstance(tokenizer, FSMTTokenizer) else TEXTS
+    wanted = {*read, TEXTS[1], *(WORDS if corpus.leaves_pairs_out else ())}
     # Limited before the words are found, which takes minutes for a whole corpus.
-    pairs = _limited({name: _usable(name, of_split, arguments, say) for name, of_split in numbered.items()}, arguments)
-    words = {name: as_words(of_split, corpus) for name, of_split in pairs.items()}
-    if "train" in names:
-        left_out = left_out_by_recipe(words["train"], corpus)
+    pairs = {name: prepare(of_split, corpus, wanted) for name, of_split in _limited(usable, arguments).items()}
+    if "train" in names and corpus.leaves_pairs_out:
+        left_out = left_out_by_recipe(pairs["train"], corpus)
         if left_out:
-            say(f"{describe_faults('train', left_out, pairs['train'][_LINE][:])}; the recipe leaves them out")
-        pairs["train"], words["train"] = without(pairs["train"], left_out), without(words["train"], left_out)
-    tokenizer = _tokenizer(arguments, words)
-    texts = {name: as_texts(of_split, corpus) for name, of_split in pairs.items()}
-    encode = _encoder(tokenizer, arguments.source_prefix)
-    key = Hasher.hash(encode)  # of the cache of `datasets`, made now: a tokenizer has another one after its first call
-    splits = {name: _encoded(arguments, encode, key, texts[name], words[name]) for name in pairs}
+            say(f"{describe_faults('train', left_out, pairs['train'])}; the recipe leaves them out")
+        pairs["train"] = without(pairs["train"], left_out)
+    if tokenizer is None:
+        words = pairs["train"].select_columns(list(WORDS))
+        tokenizer = learn_tokenizer(words, *corpus.languages, arguments.vocab_size, corpus.lower_case)
+    splits = _encoded(pairs, read, tokenizer, arguments.source_prefix)
     if "train" in names:
-        splits["train"] = _short_enough(splits["train"], pairs["train"][_LINE][:], arguments, say)
+        splits["train"] = _short_enough(splits["train"], arguments, say)
     return TranslationData(tokenizer, splits, loaded.source, loaded.fingerprints)
-
-
-def _numbered(pairs: datasets.Dataset) -> datasets.Dataset:
-    lines: Any = range(1, len(pairs) + 1)
-    return pairs.add_column(_LINE, lines)
 
 
 def _usable(split: str, pairs: datasets.Dataset, arguments: TranslationArguments, say: Say) -> datasets.Dataset:
     """The pairs of a split; of those that are judged on, none is left out."""
-    faults, lines = unusable(pairs.select_columns(list(arguments.corpus.languages))), pairs[_LINE][:]
+    faults = unusable(pairs, arguments.corpus.languages)
     if split == "train":
-        return _refused_or_dropped(pairs, lines, faults, arguments, say)
+        return _refused_or_dropped(pairs, faults, "mend them", arguments, say)
     if faults:
-        say(f"{describe_faults(split, faults, lines)}; they are kept")
+        say(f"{describe_faults(split, faults, pairs)}; they are kept")
     return pairs
 
 
 def _refused_or_dropped(
     pairs: datasets.Dataset,
-    lines: Sequence[int],
     faults: Mapping[str, Sequence[int]],
+    remedy: str,
     arguments: TranslationArguments,
     say: Say,
 ) -> datasets.Dataset:
     if faults:
-        described = describe_faults("train", faults, lines)
+        described = describe_faults("train", faults, pairs)
         if arguments.invalid_pairs == "refuse":
-            raise DataError(f"{described}; mend them, or leave them out with --invalid_pairs drop")
+            raise DataError(f"{described}; {remedy}, or leave them out with --invalid_pairs drop")
         say(f"{described}; they are left out")
     return without(pairs, faults)
 
@@ -136,49 +133,48 @@ def _limited(pairs: Mapping[str, datasets.Dataset], arguments: TranslationArgume
     }
 
 
-def _tokenizer(arguments: TranslationArguments, words: Mapping[str, datasets.Dataset]) -> PreTrainedTokenizerBase:
-    source, target = arguments.corpus.languages
-    if arguments.model_name_or_path is None:
-        return learn_tokenizer(words["train"], source, target, arguments.vocab_size, arguments.corpus.lower_case)
-    return pretrained_tokenizer(arguments)
-
-
 def _encoded(
-    arguments: TranslationArguments, encode: Callable[..., dict[str, Any]], key: str, texts: Any, words: Any
-) -> datasets.Dataset:
-    source, target = arguments.corpus.languages
-    columns = {source: "source_words", target: "words"}
-    both = datasets.concatenate_datasets([texts, words.rename_columns(columns)], axis=1)
-    return both.map(
-        encode,
-        input_columns=[source, target, "source_words", "words"],
-        remove_columns=[source, target, "source_words"],
-        new_fingerprint=Hasher.hash([key, both._fingerprint]),
-        desc="Encoding",
-    )
+    pairs: Mapping[str, datasets.Dataset], read: tuple[str, str], tokenizer: PreTrainedTokenizerBase, prefix: str
+) -> dict[str, datasets.Dataset]:
+    """The splits with ids of the two columns that the tokenizer reads."""
+    encode = _encoder(tokenizer, prefix)
+    # Made before the first call, after which a tokenizer has another hash. Of a slow one it would take seconds.
+    encoding = encoding_of(tokenizer) if isinstance(tokenizer, FSMTTokenizer) else Hasher.hash(tokenizer)
+    kept = (PLACE, read[1], TEXTS[1])
+    return {
+        name: cached_map(
+            of_split,
+            encode,
+            key=(_encoder, encoding, prefix, read),
+            input_columns=list(read),
+            remove_columns=[column for column in of_split.column_names if column not in kept],
+            desc="Encoding",
+        )
+        for name, of_split in pairs.items()
+    }
 
 
-def _encoder(tokenizer: PreTrainedTokenizerBase, prefix: str) -> Callable[..., dict[str, Any]]:
-    """From a source and a target, as texts and as words, to ids: a tokenizer of ours takes words."""
+def _encoder(tokenizer: PreTrainedTokenizerBase, prefix: str) -> Callable[[str, str], dict[str, Any]]:
+    """From a source and a target to ids: FSMT's tokenizer, which ours is, takes words."""
     if isinstance(tokenizer, FSMTTokenizer):
-        of_sources, of_targets = tokenizer, mirrored(tokenizer)
+        of_targets = mirrored(tokenizer)
 
-        def encode(source: str, target: str, source_words: str, target_words: str) -> dict[str, Any]:
-            ids, labels = encode_words(of_sources, prefix + source_words), encode_words(of_targets, target_words)
-            return {"input_ids": ids, "labels": labels, "text": target}
+        def encode(source: str, target: str) -> dict[str, Any]:
+            return {"input_ids": encode_words(tokenizer, prefix + source), "labels": encode_words(of_targets, target)}
     else:
 
-        def encode(source: str, target: str, source_words: str, target_words: str) -> dict[str, Any]:
-            ids, labels = tokenizer(prefix + source)["input_ids"], tokenizer(text_target=target)["input_ids"]
-            return {"input_ids": ids, "labels": labels, "text": target}
+        def encode(source: str, target: str) -> dict[str, Any]:
+            return {
+                "input_ids": tokenizer(prefix + source)["input_ids"],
+                "labels": tokenizer(text_target=target)["input_ids"],
+            }
 
     return encode
 
 
-def _short_enough(
-    pairs: datasets.Dataset, lines: Sequence[int], arguments: TranslationArguments, say: Say
-) -> datasets.Dataset:
+def _short_enough(pairs: datasets.Dataset, arguments: TranslationArguments, say: Say) -> datasets.Dataset:
     limits = arguments.max_source_length, arguments.max_target_length
     long = np.flatnonzero((pair_lengths(pairs) > limits).any(axis=1)) + 1
     faults = {f"more than {limits[0]} and {limits[1]} tokens": long.tolist()} if len(long) else {}
-    return _refused_or_dropped(pairs, lines, faults, arguments, say)
+    remedy = "raise --max_source_length or --max_target_length"
+    return _refused_or_dropped(pairs, faults, remedy, arguments, say)

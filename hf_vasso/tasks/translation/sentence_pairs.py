@@ -14,12 +14,16 @@ from typing import Any
 
 import datasets
 
-from hf_vasso.tasks.data_files import SUFFIXES, cached, place, rows
+from hf_vasso.tasks.data_files import SUFFIXES, cached, place, place_in_file, rows
 from hf_vasso.tasks.errors import DataError
 from hf_vasso.tasks.hub import load_from_hub
+from hf_vasso.tasks.translation.cached_map import cached_map
 from hf_vasso.tasks.translation.corpora import Corpus
 
-__all__ = ["PairData", "describe_faults", "load_pairs", "unusable", "without"]
+__all__ = ["PLACE", "PairData", "describe_faults", "load_pairs", "unusable", "without"]
+
+PLACE = "place"
+"""The column with the line or row of a pair in its file."""
 
 _UNDECODABLE = "\N{REPLACEMENT CHARACTER}"
 _UNDECODABLE_FAULT = "bytes that are not UTF-8, or characters that were lost before (U+FFFD)"
@@ -32,7 +36,7 @@ class PairData:
     The pairs of a corpus.
 
     Args:
-        splits: Split name to pairs: a column of text for each language, in the order of the files.
+        splits: Split name to pairs: `PLACE` and a column of text for each language, in the order of the files.
         source: The hub id, or "local files".
         fingerprints: Split name to what is equal for equal texts, wherever they came from.
     """
@@ -60,21 +64,22 @@ def load_pairs(corpus: Corpus, data_dir: str | None, splits: Sequence[str]) -> P
     if not splits:
         return PairData(datasets.DatasetDict(), source, {})
     loaded = _from_hub(corpus, splits) if data_dir is None else _from_files(corpus, Path(data_dir), splits)
-    return PairData(loaded, source, {str(name): _fingerprint(pairs) for name, pairs in loaded.items()})
+    return PairData(loaded, source, {str(name): _fingerprint(corpus, pairs) for name, pairs in loaded.items()})
 
 
-def unusable(pairs: datasets.Dataset) -> dict[str, list[int]]:
+def unusable(pairs: datasets.Dataset, languages: Sequence[str]) -> dict[str, list[int]]:
     """
     Find the pairs that say nothing.
 
     Args:
         pairs: A split.
+        languages: Its columns of text.
 
     Returns:
         What is wrong to the numbers of such pairs, counted from 1.
     """
     faults: dict[str, list[int]] = {"an empty side": [], _UNDECODABLE_FAULT: []}
-    for number, texts in enumerate(zip(*(pairs[language][:] for language in pairs.column_names), strict=True), 1):
+    for number, texts in enumerate(zip(*(pairs[language][:] for language in languages), strict=True), 1):
         if not all(text.strip() for text in texts):
             faults["an empty side"].append(number)
         elif any(_UNDECODABLE in text for text in texts):
@@ -82,24 +87,26 @@ def unusable(pairs: datasets.Dataset) -> dict[str, list[int]]:
     return {fault: numbers for fault, numbers in faults.items() if numbers}
 
 
-def describe_faults(split: str, faults: Mapping[str, Sequence[int]], lines: Sequence[int]) -> str:
+def describe_faults(split: str, faults: Mapping[str, Sequence[int]], pairs: datasets.Dataset) -> str:
     """
     Say which pairs of a split have faults.
 
     Args:
         split: Its name.
         faults: What is wrong to the numbers of pairs, counted from 1.
-        lines: The line of each pair in its file, of those that are still there.
+        pairs: Those that are still there, with their places.
 
     Example:
-        >>> describe_faults("train", {"an empty side": [3, 4]}, [1, 2, 3, 9])
-        'train: of 4 pairs 2 have an empty side (lines 3, 9)'
+        >>> pairs = datasets.Dataset.from_dict({PLACE: ["line 1", "line 2", "line 3", "line 9"]})
+        >>> describe_faults("train", {"an empty side": [3, 4]}, pairs)
+        'train: of 4 pairs 2 have an empty side (line 3, line 9)'
     """
+    places = pairs[PLACE][:]
     kinds = [
-        f"{len(numbers)} have {fault} (lines {_listed([lines[number - 1] for number in numbers])})"
+        f"{len(numbers)} have {fault} ({_listed([places[number - 1] for number in numbers])})"
         for fault, numbers in faults.items()
     ]
-    return f"{split}: of {len(lines)} pairs {', '.join(kinds)}"
+    return f"{split}: of {len(places)} pairs {', '.join(kinds)}"
 
 
 def without(pairs: datasets.Dataset, faults: Mapping[str, Sequence[int]]) -> datasets.Dataset:
@@ -108,14 +115,14 @@ def without(pairs: datasets.Dataset, faults: Mapping[str, Sequence[int]]) -> dat
     return pairs.select([row for row in range(len(pairs)) if row + 1 not in dropped]) if dropped else pairs
 
 
-def _listed(numbers: Sequence[int]) -> str:
-    more = len(numbers) - _MOST_SHOWN
-    return ", ".join(map(str, numbers[:_MOST_SHOWN])) + (f" and {more} more" if more > 0 else "")
+def _listed(places: Sequence[str]) -> str:
+    more = len(places) - _MOST_SHOWN
+    return ", ".join(places[:_MOST_SHOWN]) + (f" and {more} more" if more > 0 else "")
 
 
-def _fingerprint(pairs: datasets.Dataset) -> str:
+def _fingerprint(corpus: Corpus, pairs: datasets.Dataset) -> str:
     digest = hashlib.sha256()
-    for batch in pairs.iter(batch_size=1000):
+    for batch in pairs.select_columns(list(corpus.languages)).iter(batch_size=1000):
         digest.update(json.dumps(batch, sort_keys=True).encode())
     return digest.hexdigest()[:16]
 
@@ -144,7 +151,17 @@ def _from_hub(corpus: Corpus, splits: Sequence[str]) -> datasets.DatasetDict:
         raise DataError(
             f"{corpus.hub_id} has no texts in {', '.join(sorted(missing))}; its columns are {', '.join(columns)}"
         )
-    return loaded.select_columns(list(corpus.languages))
+    texts = loaded.select_columns(list(corpus.languages))
+    options = {"batched": True, "with_indices": True, "desc": "Numbering pairs"}
+    return datasets.DatasetDict(
+        {split: cached_map(pairs, _numbered, key=_numbered, **options) for split, pairs in texts.items()}
+    )
+
+
+def _numbered(texts: Mapping[str, Sequence[str | None]], rows: Sequence[int]) -> dict[str, list[str]]:
+    """The same with places, and with empty texts where there are none."""
+    filled = {language: [text or "" for text in of_language] for language, of_language in texts.items()}
+    return {PLACE: [f"row {row + 1}" for row in rows], **filled}
 
 
 # Files
@@ -152,7 +169,7 @@ def _from_hub(corpus: Corpus, splits: Sequence[str]) -> datasets.DatasetDict:
 
 def _from_files(corpus: Corpus, data_dir: Path, splits: Sequence[str]) -> datasets.DatasetDict:
     folder = data_dir / corpus.name if (data_dir / corpus.name).is_dir() else data_dir
-    features = datasets.Features({language: datasets.Value("string") for language in corpus.languages})
+    features = datasets.Features(dict.fromkeys((PLACE, *corpus.languages), datasets.Value("string")))
     found = {split: _find(corpus, folder, split) for split in splits}
     return datasets.DatasetDict(
         {split: cached(partial(_pairs, corpus.languages), features, split, paths) for split, paths in found.items()}
@@ -172,8 +189,10 @@ def _find(corpus: Corpus, folder: Path, split: str) -> tuple[Path, ...]:
     if len(found) != 1:
         looked_for = ", ".join(" and ".join(path.name for path in paths) for paths in (*aligned, *whole))
         files = [path.name for paths in found for path in paths if path.is_file()]
-        has = f"has {' and '.join(files)} for" if files else "has no data for"
-        raise DataError(f"{folder} {has} split {split}; keep one of: {looked_for}")
+        if files:
+            raise DataError(f"{folder} has {' and '.join(files)} for split {split}; keep one of: {looked_for}")
+        instead = "; --do_train --do_eval does without it" if split == "test" else ""
+        raise DataError(f"{folder} has no data for split {split}; give one of: {looked_for}{instead}")
     for path in found[0]:
         if not path.is_file():
             raise DataError(f"{path} is missing; a split needs both languages, line by line")
@@ -198,7 +217,7 @@ def _aligned(languages: Sequence[str], paths: Sequence[Path]) -> Iterator[dict[s
                 f"{short} ends after line {number - 1} and {long} does not: lines of one number are a pair, so one "
                 "is missing somewhere above"
             )
-        yield dict(zip(languages, lines, strict=True))
+        yield {PLACE: place_in_file(paths[0], number), **dict(zip(languages, lines, strict=True))}
 
 
 def _lines(path: Path) -> Iterator[str]:
@@ -222,4 +241,4 @@ def _rows(languages: Iterable[str], path: Path) -> Iterator[dict[str, str]]:
                     f"{place(path, number)}: no text for language {language}; a row has a column for each "
                     'language, or a column "translation" with both'
                 )
-        yield {language: texts[language] for language in languages}
+        yield {PLACE: place_in_file(path, number), **{language: texts[language] for language in languages}}

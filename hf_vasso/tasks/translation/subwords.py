@@ -14,7 +14,9 @@ from tokenizers.pre_tokenizers import WhitespaceSplit
 from tokenizers.trainers import BpeTrainer
 from transformers import FSMTTokenizer
 
-__all__ = ["decoded_words", "encode_words", "learn_tokenizer", "mirrored", "moses_words"]
+from hf_vasso.tasks.translation.cached_map import cached_map
+
+__all__ = ["decoded_words", "encode_words", "encoding_of", "learn_tokenizer", "mirrored", "moses_words"]
 
 _SPECIAL_TOKENS = {"unk_token": "<unk>", "eos_token": "</s>", "pad_token": "<pad>", "bos_token": "<s>"}
 _END_OF_WORD = "</w>"
@@ -28,7 +30,7 @@ def learn_tokenizer(words: Dataset, source: str, target: str, vocab_size: int, l
     `AutoTokenizer`: of a text it finds Moses' words by sacremoses, and it puts them together again when it decodes.
 
     Args:
-        words: A column of sentences for each language, as `moses_words` gives them.
+        words: A column of sentences of the source and one of the target, as `moses_words` gives them.
         source: The language that it encodes.
         target: The language that it decodes.
         vocab_size: Subwords at most, the special ones included; all single characters are among them, be they more.
@@ -38,9 +40,12 @@ def learn_tokenizer(words: Dataset, source: str, target: str, vocab_size: int, l
         The tokenizer. Equal sentences give an equal one, and what was learned before comes from the cache of
         `datasets`.
     """
-    learned = words.map(
-        partial(_learned, vocab_size=vocab_size),
-        input_columns=[source, target],
+    learn = partial(_learned, vocab_size=vocab_size)
+    learned = cached_map(
+        words,
+        learn,
+        key=learn,
+        input_columns=words.column_names,
         batched=True,
         batch_size=None,  # all sentences at once
         remove_columns=words.column_names,
@@ -52,9 +57,14 @@ def learn_tokenizer(words: Dataset, source: str, target: str, vocab_size: int, l
 
 def mirrored(tokenizer: FSMTTokenizer) -> FSMTTokenizer:
     """The tokenizer of the other direction, which encodes targets: Moses' rules, and the ids, are a language's own."""
-    merges = sorted(tokenizer.bpe_ranks, key=lambda merge: tokenizer.bpe_ranks[merge])
     ids = {subword: number for number, subword in tokenizer.decoder.items()}
-    return _tokenizer(ids, merges, tokenizer.tgt_lang, tokenizer.src_lang, tokenizer.do_lower_case)
+    return _tokenizer(ids, _merges(tokenizer), tokenizer.tgt_lang, tokenizer.src_lang, tokenizer.do_lower_case)
+
+
+def encoding_of(tokenizer: FSMTTokenizer) -> str:
+    """All that decides on the ids which `encode_words` gives by a tokenizer and by the mirrored one."""
+    vocabularies = tokenizer.get_vocab(), tokenizer.decoder
+    return json.dumps([*vocabularies, _merges(tokenizer), tokenizer.special_tokens_map], sort_keys=True)
 
 
 def moses_words(text: str, language: str, lower_case: bool) -> str:
@@ -109,6 +119,10 @@ def _learned(sources: Sequence[str], targets: Sequence[str], vocab_size: int) ->
     return {"encoding": [learned.to_str()]}
 
 
+def _merges(tokenizer: FSMTTokenizer) -> list[tuple[str, ...]]:
+    return sorted(tokenizer.bpe_ranks, key=lambda merge: tokenizer.bpe_ranks[merge])
+
+
 @cache
 def _moses(language: str) -> FSMTTokenizer:
     return _tokenizer({}, [], language, language, lower_case=False)
@@ -121,7 +135,7 @@ def _tokenizer(
         vocabulary_file, merges_file = Path(folder, "vocabulary.json"), Path(folder, "merges.txt")
         vocabulary_file.write_text(json.dumps(vocabulary), encoding="utf-8")
         merges_file.write_text("".join(f"{' '.join(merge)}\n" for merge in merges), encoding="utf-8")
-        tokenizer = FSMTTokenizer(
+        return FSMTTokenizer(
             langs=[source, target],
             src_vocab_file=str(vocabulary_file),
             tgt_vocab_file=str(vocabulary_file),
@@ -130,8 +144,3 @@ def _tokenizer(
             sep_token=_SPECIAL_TOKENS["eos_token"],
             **_SPECIAL_TOKENS,
         )
-    # The files are gone, and by their names equal tokenizers would have different hashes.
-    for name in tokenizer.vocab_files_names:
-        setattr(tokenizer, name, None)
-        tokenizer.init_kwargs[name] = None
-    return tokenizer

@@ -2,9 +2,11 @@
 
 import math
 from collections.abc import Iterator
+from typing import Any
 
 import datasets
 import numpy as np
+from pyarrow.compute import call_function
 from torch.utils.data import Sampler
 
 __all__ = ["TokenBatches", "pair_lengths"]
@@ -89,9 +91,9 @@ class TokenBatches(Sampler[list[int]]):
 
 def pair_lengths(data: datasets.Dataset) -> np.ndarray:
     """(pairs, 2): the tokens of each source and target."""
-    return np.array(
-        [[len(source), len(target)] for source, target in zip(data["input_ids"], data["labels"], strict=True)]
-    )
+    table: Any = data.select_columns(["input_ids", "labels"]).with_format("arrow")[:]
+    lengths = [call_function("list_value_length", [column]).to_numpy() for column in table.itercolumns()]
+    return np.stack(lengths, axis=1).astype(int)
 
 
 def _by_length(lengths: np.ndarray) -> np.ndarray:

@@ -29,7 +29,7 @@ from hf_vasso.tasks.translation.model import Architecture, new_model
 from hf_vasso.tasks.translation.model_positions import longest_translation
 from hf_vasso.tasks.translation.run_translation import TranslationRun
 from hf_vasso.tasks.translation.subwords import learn_tokenizer
-from hf_vasso.tasks.translation.text import as_words
+from hf_vasso.tasks.translation.text import prepare
 from hf_vasso.tasks.translation.trainer import TranslationTrainer
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -171,7 +171,7 @@ def test_the_tokens_of_a_training(flags, tmp_path):
 def test_limits_hold_before_words_are_found(flags, monkeypatch):
     counts = []
     monkeypatch.setattr(
-        translation_data, "as_words", lambda pairs, corpus: counts.append(len(pairs)) or as_words(pairs, corpus)
+        translation_data, "prepare", lambda pairs, *others: counts.append(len(pairs)) or prepare(pairs, *others)
     )
     limits = ["--max_train_samples", "10", "--holdout_samples", "8", "--max_eval_samples", "7"]
     data = load_corpus(parse_translation_arguments([*flags[1:], *limits])[0], ["train"], print)
@@ -203,11 +203,11 @@ def test_what_cannot_be_trained_on(flags, corpus, tmp_path, capsys):
     lines[2], lines[7] = "", " ".join(["one", "two"] * 36)
     (corpus / "train.en").write_text("".join(f"{line}\n" for line in lines))
     assert main(flags) == 2
-    assert "train: of 40 pairs 1 have an empty side (lines 3); mend them, or leave them out" in capsys.readouterr().err
+    assert "train: of 40 pairs 1 have an empty side (line 3); mend them, or leave them out" in capsys.readouterr().err
     assert main([*flags, "--invalid_pairs", "drop"]) == 0
     printed = capsys.readouterr().out
-    assert "1 have an empty side (lines 3); they are left out" in printed
-    assert "1 have more than 40 and 40 tokens (lines 8); they are left out" in printed
+    assert "1 have an empty side (line 3); they are left out" in printed
+    assert "1 have more than 40 and 40 tokens (line 8); they are left out" in printed
     assert read_record(tmp_path / "run" / "result.json").train_examples == 38
 
 

@@ -1,5 +1,6 @@
 """Sentence pairs from files of all kinds and from the hub; what is wrong with them is said with the line."""
 
+import csv
 import gzip
 import hashlib
 import json
@@ -11,11 +12,15 @@ import pytest
 
 from hf_vasso.tasks.errors import DataError
 from hf_vasso.tasks.translation.corpora import CORPORA, Corpus, get_corpus
-from hf_vasso.tasks.translation.sentence_pairs import describe_faults, load_pairs, unusable, without
+from hf_vasso.tasks.translation.sentence_pairs import PLACE, describe_faults, load_pairs, unusable, without
 
 CORPUS = Corpus("mine", ("de", "en"), {})
 PAIRS = [("ein Hund", "a dog"), ("größer\u2028als", "larger than"), ("", "empty"), ("drei", "three")]
 ROWS = [{"de": german, "en": english} for german, english in PAIRS]
+
+
+def texts_of(pairs):
+    return pairs.select_columns(["de", "en"]).to_list()
 
 
 def aligned(folder, suffix=""):
@@ -36,11 +41,18 @@ def parquet(folder):
     )
 
 
+def cells(folder):
+    rows = [["de", "en"], *PAIRS]
+    with (folder / "train.csv").open("w", newline="") as file:
+        csv.writer(file).writerows(rows)
+
+
 LAYOUTS = {
     "aligned": aligned,
     "aligned.gz": lambda folder: aligned(folder, ".gz"),
     "jsonl": lambda folder: json_lines(folder, nested=False),
     "jsonl with a column": lambda folder: json_lines(folder, nested=True),
+    "csv": cells,
     "parquet": parquet,
 }
 
@@ -52,7 +64,7 @@ def test_every_layout_gives_the_same_pairs(layout, in_own_folder, tmp_path):
     folder.mkdir(exist_ok=True)
     layout(folder)
     loaded = load_pairs(CORPUS, str(tmp_path), ["train"])
-    assert loaded.splits["train"].to_list() == ROWS
+    assert texts_of(loaded.splits["train"]) == ROWS
     columns = {language: [row[language] for row in ROWS] for language in ("de", "en")}
     digest = hashlib.sha256(json.dumps(columns, sort_keys=True).encode()).hexdigest()
     assert (loaded.source, loaded.fingerprints) == ("local files", {"train": digest[:16]})
@@ -69,7 +81,7 @@ def test_names_of_splits(tmp_path):
 @pytest.mark.parametrize(
     ("files", "words"),
     [
-        ({}, "has no data for split train; keep one of: train.de and train.en, train.de.gz"),
+        ({}, "has no data for split train; give one of: train.de and train.en, train.de.gz"),
         ({"train.de": b"a\n"}, "train.en is missing; a split needs both languages"),
         ({"train.de": b"a\nb\n", "train.en": b"a\n"}, "train.en ends after line 1 and .*train.de does not"),
         ({"train.de": b"a\n", "train.en": b"a\nb\n"}, "train.de ends after line 1 and .*train.en does not"),
@@ -93,23 +105,48 @@ def test_faults_have_their_lines(tmp_path):
     (tmp_path / "train.de").write_bytes(b"\xef\xbb\xbfeins\n \nstra\xdfe\nvier\r\n")
     (tmp_path / "train.en").write_bytes(b"one\ntwo\nstreet\nfour\n")
     pairs = load_pairs(CORPUS, str(tmp_path), ["train"]).splits["train"]
-    faults = unusable(pairs)
+    faults = unusable(pairs, ["de", "en"])
     lost = "bytes that are not UTF-8, or characters that were lost before (U+FFFD)"
     assert faults == {"an empty side": [2], lost: [3]}
-    assert describe_faults("train", faults, range(1, 5)) == (
-        f"train: of 4 pairs 1 have an empty side (lines 2), 1 have {lost} (lines 3)"
+    assert describe_faults("train", faults, pairs) == (
+        f"train: of 4 pairs 1 have an empty side (line 2), 1 have {lost} (line 3)"
     )
-    assert without(pairs, faults).to_list() == [{"de": "eins", "en": "one"}, {"de": "vier", "en": "four"}]
+    assert texts_of(without(pairs, faults)) == [{"de": "eins", "en": "one"}, {"de": "vier", "en": "four"}]
+
+
+@pytest.mark.parametrize(
+    ("layout", "places"),
+    [
+        (aligned, ["line 1", "line 2", "line 3", "line 4"]),
+        (lambda folder: json_lines(folder, nested=True), ["line 1", "line 2", "line 3", "line 4"]),
+        (cells, ["line 2", "line 3", "line 4", "line 5"]),  # below the header
+        (parquet, ["row 1", "row 2", "row 3", "row 4"]),
+    ],
+    ids=["aligned", "jsonl", "csv", "parquet"],
+)
+def test_places_are_those_of_the_file(layout, places, tmp_path):
+    layout(tmp_path)
+    pairs = load_pairs(CORPUS, str(tmp_path), ["train"]).splits["train"]
+    assert pairs[PLACE][:] == places
+    described = describe_faults("train", unusable(pairs, ["de", "en"]), pairs)
+    assert described == f"train: of 4 pairs 1 have an empty side ({places[2]})"
+
+
+def test_a_quoted_text_may_have_lines(tmp_path):
+    (tmp_path / "train.csv").write_text('de,en\n"eins\nzwei","one\ntwo"\n,three\n')
+    pairs = load_pairs(CORPUS, str(tmp_path), ["train"]).splits["train"]
+    assert pairs[PLACE][:] == ["line 4", "line 5"]
 
 
 def test_a_pair_is_counted_with_one_fault():
     pairs = datasets.Dataset.from_list([{"de": "", "en": "\ufffd"}])
-    assert unusable(pairs) == {"an empty side": [1]}
+    assert unusable(pairs, ["de", "en"]) == {"an empty side": [1]}
 
 
 def test_many_lines_are_counted():
-    assert describe_faults("train", {"an empty side": list(range(1, 9))}, range(1, 10)).endswith(
-        "(lines 1, 2, 3, 4, 5 and 3 more)"
+    pairs = datasets.Dataset.from_dict({PLACE: [f"line {number}" for number in range(1, 10)]})
+    assert describe_faults("train", {"an empty side": list(range(1, 9))}, pairs).endswith(
+        "(line 1, line 2, line 3, line 4, line 5 and 3 more)"
     )
 
 
@@ -126,10 +163,26 @@ def test_from_the_hub(revision, nested, tmp_path):
             pyarrow.parquet.write_table(pyarrow.Table.from_pylist(rows), file)
     place = {"hub_id": str(tmp_path / "hub"), "hub_config": "de-en" if revision else None, "hub_revision": revision}
     loaded = load_pairs(Corpus("mine", ("de", "en"), {}, **place), None, ["train", "validation"])
-    found = {split: pairs.to_list() for split, pairs in loaded.splits.items()}
+    found = {split: texts_of(pairs) for split, pairs in loaded.splits.items()}
     assert found == {split: [{"de": f"{split} de", "en": f"{split} en"}] for split in ("train", "validation")}
     with pytest.raises(DataError, match="no texts in fr; its columns are "):
         load_pairs(Corpus("other", ("de", "fr"), {}, **place), None, ["train"])
+
+
+@pytest.mark.parametrize("nested", [False, True])
+def test_null_texts_of_the_hub_are_empty(nested, tmp_path):
+    rows = [{"de": "a", "en": "b"}, {"de": None, "en": "b"}, {"de": "a", "en": None}]
+    (tmp_path / "hub").mkdir()
+    table = pyarrow.Table.from_pylist([{"translation": row} for row in rows] if nested else rows)
+    pyarrow.parquet.write_table(table, tmp_path / "hub" / "train.parquet")
+    pairs = load_pairs(Corpus("mine", ("de", "en"), {}, str(tmp_path / "hub")), None, ["train"]).splits["train"]
+    assert pairs.to_dict() == {PLACE: ["row 1", "row 2", "row 3"], "de": ["a", "", "a"], "en": ["b", "b", ""]}
+    assert unusable(pairs, ["de", "en"]) == {"an empty side": [2, 3]}
+
+
+def test_without_a_test_part(tmp_path):
+    with pytest.raises(DataError, match="has no data for split test; give one of: test.de .*; --do_train --do_eval d"):
+        load_pairs(CORPUS, str(tmp_path), ["test"])
 
 
 def test_without_a_hub():
@@ -148,7 +201,7 @@ def test_real_corpora_have_the_official_sizes(real_data, name):
     assert {split: len(loaded.splits[split]) for split in splits} == {
         name: corpus.split_sizes[name] for name in splits
     }
-    assert {split: unusable(loaded.splits[split]) for split in splits} == dict.fromkeys(splits, {})
+    assert {split: unusable(loaded.splits[split], corpus.languages) for split in splits} == dict.fromkeys(splits, {})
 
 
 def test_an_unknown_corpus():

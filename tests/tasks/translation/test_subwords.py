@@ -3,11 +3,17 @@
 import pytest
 import sacremoses
 from datasets import Dataset, disable_progress_bars, enable_progress_bars
-from datasets.fingerprint import Hasher
 from transformers import AutoTokenizer
 
 from hf_vasso.tasks.translation import subwords
-from hf_vasso.tasks.translation.subwords import decoded_words, encode_words, learn_tokenizer, mirrored, moses_words
+from hf_vasso.tasks.translation.subwords import (
+    decoded_words,
+    encode_words,
+    encoding_of,
+    learn_tokenizer,
+    mirrored,
+    moses_words,
+)
 
 GERMAN = ["Der Hund läuft über die Straße.", "Das Haus, das ich sah, war groß.", "Sie sagt: „Wie geht es?“"]
 ENGLISH = ["The dog's running across the street.", "The house I saw wasn't small.", 'She says: "How\'s it going?"']
@@ -61,7 +67,19 @@ def test_equal_sentences_give_an_equal_one(tokenizer):
     for _ in range(3):  # the library's hash tables have another order each time
         again = learn(tokenizer.do_lower_case)
         assert (again.encoder, again.bpe_ranks) == (tokenizer.encoder, tokenizer.bpe_ranks)
-        assert Hasher.hash(again) == Hasher.hash(learn(tokenizer.do_lower_case))  # of which the cache makes its keys
+        assert encoding_of(again) == encoding_of(tokenizer)  # of which the cache makes its keys
+
+
+def test_what_decides_on_ids_is_in_the_encoding():
+    def encoding(words, vocab_size=100):
+        return encoding_of(
+            learn_tokenizer(Dataset.from_dict({"de": words, "en": words}), "de", "en", vocab_size, False)
+        )
+
+    first = encoding(["ab ab ac"])
+    assert encoding(["ab ab ad"]) != first  # other letters
+    assert encoding(["ab ac ac"]) != first  # other merges, or in another order
+    assert encoding(["ab ab ac"], vocab_size=10) != first
 
 
 def test_the_most_frequent_pair_is_merged_first():

@@ -3,11 +3,13 @@
 import itertools
 import math
 
+import datasets
 import numpy as np
 import pytest
+from datasets.formatting.formatting import PythonArrowExtractor
 from torch.utils.data import DataLoader
 
-from hf_vasso.tasks.translation.token_batches import TokenBatches
+from hf_vasso.tasks.translation.token_batches import TokenBatches, pair_lengths
 
 MAX_TOKENS = 60
 LENGTHS = np.random.default_rng(0).integers(1, 25, (203, 2))
@@ -18,6 +20,24 @@ def batches_of(epoch=0, num_processes=1, lengths=LENGTHS, seed=0):
     for rank in ranks:
         rank.set_epoch(epoch)
     return [list(rank) for rank in ranks]
+
+
+def test_lengths_are_those_of_the_rows_that_are_left():
+    ids = {
+        name: [[7] * length for length in LENGTHS[:, column]] for column, name in enumerate(("input_ids", "labels"))
+    }
+    pairs = datasets.Dataset.from_dict({**ids, "text": ["a"] * len(LENGTHS)}).shuffle(seed=0).select(range(3, 90, 2))
+    lengths = pair_lengths(pairs)
+    assert lengths.tolist() == [[len(pair["input_ids"]), len(pair["labels"])] for pair in pairs]
+    assert lengths.dtype == LENGTHS.dtype
+
+
+def test_lengths_are_found_without_the_ids(monkeypatch):
+    """Lists of Python for all ids of a corpus take seconds."""
+    pairs = datasets.Dataset.from_dict({"input_ids": [[7, 7], [7]], "labels": [[7], [7, 7, 7]]})
+    for what in ("row", "column", "batch"):
+        monkeypatch.setattr(PythonArrowExtractor, f"extract_{what}", None)
+    assert pair_lengths(pairs).tolist() == [[2, 1], [1, 3]]
 
 
 @pytest.mark.parametrize("num_processes", [1, 2, 3, 8])
