@@ -1,6 +1,5 @@
 """Which flags bind a run: those that change its training, its evaluation or its predictions, as records keep them."""
 
-import os
 from dataclasses import MISSING, Field, fields
 from typing import Any
 
@@ -69,15 +68,12 @@ def result_arguments(arguments: TaskArguments, training: AnyTrainingArguments) -
     flags = {**vars(arguments), **training.to_dict(), **training.build_method().numbers}
     averages = getattr(arguments, "average_checkpoints", None) is not None
     always = _CHECKPOINTS if training.load_best_model_at_end or averages else set()
-    kept = {
+    kept: dict[str, Any] = {
         name: value
         for name, value in flags.items()
         if name in always or not (name in _FREE or name.startswith(_FREE_PREFIXES))
     }
-    for name in PATHS:
-        if kept[name] is not None and os.path.exists(kept[name]):
-            kept[name] = os.path.realpath(kept[name])
-    return {**kept, "num_processes": training.world_size}
+    return {**kept, **arguments.folders, "num_processes": training.world_size}
 
 
 def binding_arguments(arguments: TaskArguments, training: AnyTrainingArguments) -> dict[str, Any]:

@@ -1,7 +1,6 @@
 """The files of a model's folder, and the fingerprint by which models of one name are told apart."""
 
 import json
-import os
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -41,18 +40,15 @@ def model_fingerprint(arguments: TaskArguments) -> str | None:
     """
     hashes = [
         [flag, path.name, _hash(path, stat.st_mtime_ns, stat.st_size)]
-        for flag, patterns in _READ.items()
-        for path in _files(getattr(arguments, flag), patterns)
+        for flag, folder in arguments.folders.items()
+        for path in _files(Path(folder), _READ.get(flag, ()))
         for stat in [path.stat()]
     ]
     return Hasher.hash_bytes(json.dumps(hashes).encode()) if hashes else None
 
 
-def _files(folder: str | None, patterns: tuple[str, ...]) -> list[Path]:
-    if folder is None or not os.path.isdir(folder):
-        return []
-    real = Path(os.path.realpath(folder))
-    return sorted({path for pattern in patterns for path in real.glob(pattern) if path.is_file()})
+def _files(folder: Path, patterns: tuple[str, ...]) -> list[Path]:
+    return sorted({path for pattern in patterns for path in folder.glob(pattern) if path.is_file()})
 
 
 @cache

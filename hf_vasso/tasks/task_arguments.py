@@ -113,6 +113,12 @@ class TaskArguments:
         assert model is not None  # checked in __post_init__
         return model
 
+    @property
+    def folders(self) -> dict[str, str]:
+        """The existing folders that flags name: flag to real path."""
+        named = {name: getattr(self, name) for name in PATHS}
+        return {name: os.path.realpath(path) for name, path in named.items() if path and os.path.exists(path)}
+
     def with_trained_model(self, folder: Path) -> Self:
         """The same flags for the model that a run has saved, its tokenizer included."""
         return replace(self, model_name_or_path=str(folder), config_name=None, tokenizer_name=None)

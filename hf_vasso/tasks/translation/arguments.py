@@ -137,6 +137,12 @@ class TranslationArguments(TaskArguments):
             return replace(known, languages=languages)
         return Corpus(self.task_name, languages, {}, hub_id=self.dataset_name, hub_config=self.dataset_config_name)
 
+    @property
+    def folders(self) -> dict[str, str]:
+        """Without a folder that happens to have an architecture's name, such as the one that a run writes."""
+        found = super().folders
+        return {name: path for name, path in found.items() if getattr(self, name) not in ARCHITECTURES}
+
     def _direction(self) -> tuple[str, str]:
         known = CORPORA.get(str(self.task_name))
         given = (self.source_lang, self.target_lang)

@@ -5,6 +5,7 @@ import json
 import re
 import runpy
 import shlex
+import shutil
 import signal
 import subprocess
 import sys
@@ -90,6 +91,15 @@ def test_a_run_from_scratch(flags, corpus, tmp_path, capsys):
     assert capsys.readouterr().out.startswith("[")
     endless = names["model"].generate(**names["sources"], eos_token_id=None)  # by the saved settings alone
     assert endless.shape[1] == 1 + int(1.2 * 40) + 10
+
+
+def test_a_folder_with_the_name_of_an_architecture_is_not_taken_for_it(flags, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    assert main(flags) == 0
+    (tmp_path / "tiny").mkdir()
+    shutil.copy(tmp_path / "run" / "config.json", tmp_path / "tiny")
+    assert main(flags) == 0
+    assert "finished before" in capsys.readouterr().out
 
 
 def test_stages_one_after_the_other_are_one_command(flags, tmp_path):
