@@ -540,4 +540,5 @@ def test_the_benchmark_of_batches(corpus, monkeypatch, capsys):
     monkeypatch.setattr(sys, "argv", [str(script), *flags, "--rounds", "2", "--steps", "1"])
     runpy.run_path(str(script), run_name="__main__")
     printed = [json.loads(line) for line in capsys.readouterr().out.splitlines() if line.startswith("{")]
-    assert [line.get("batches_of") for line in printed] == ["tokens", "pairs", None]
+    assert [line["contestant"] for line in printed] == ["none", "none, batches of pairs", "sam", "vasso"]
+    assert all(line["n"] == 2 and line["tokens_per_second"] > 0 for line in printed)
