@@ -2,6 +2,8 @@
 
 import json
 import re
+import subprocess
+import sys
 
 import pytest
 
@@ -57,6 +59,13 @@ def test_methods(capsys):
     )
     assert "Parts: MovingAverage(theta=0.4), Ball(), EveryStep()\n    https://arxiv.org/abs/2509.02433" in shown
     assert "none  (no numbers)" in shown
+
+
+def test_methods_for_a_reader_that_has_gone():
+    words = [sys.executable, "-m", "hf_vasso", "methods"]
+    with subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        process.stdout.close()
+        assert (process.stderr.read(), process.wait()) == (b"", 141)
 
 
 def test_methods_as_json(capsys):

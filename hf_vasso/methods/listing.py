@@ -2,6 +2,8 @@
 
 import inspect
 import json
+import os
+import sys
 from argparse import ArgumentParser
 from collections.abc import Sequence
 from typing import Any
@@ -19,13 +21,18 @@ def main(arguments: Sequence[str]) -> int:
         arguments: The words after the command's name.
 
     Returns:
-        The exit status.
+        The exit status: 0, or 141 where the reader, such as `head`, has gone before the end.
     """
     parser = ArgumentParser(prog="hf-vasso methods", description="List the methods.")
     parser.add_argument("--json", action="store_true", help="print JSON, one object per method")
     as_json = parser.parse_args(arguments).json
     methods = list_methods()
-    print(json.dumps(methods, indent=2) if as_json else "\n\n".join(_describe(method) for method in methods))
+    text = json.dumps(methods, indent=2) if as_json else "\n\n".join(_describe(method) for method in methods)
+    try:
+        print(text, flush=True)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # else Python complains when it ends
+        return 141
     return 0
 
 
