@@ -168,6 +168,8 @@ def _numbered(texts: Mapping[str, Sequence[str | None]], rows: Sequence[int]) ->
 
 
 def _from_files(corpus: Corpus, data_dir: Path, splits: Sequence[str]) -> datasets.DatasetDict:
+    if not data_dir.is_dir():
+        raise DataError(f"there is no folder {data_dir}; name the one with the corpus by --data_dir")
     folder = data_dir / corpus.name if (data_dir / corpus.name).is_dir() else data_dir
     features = datasets.Features(dict.fromkeys((PLACE, *corpus.languages), datasets.Value("string")))
     found = {split: _find(corpus, folder, split) for split in splits}

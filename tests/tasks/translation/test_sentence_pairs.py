@@ -185,6 +185,11 @@ def test_without_a_test_part(tmp_path):
         load_pairs(CORPUS, str(tmp_path), ["test"])
 
 
+def test_without_the_folder(tmp_path):
+    with pytest.raises(DataError, match="there is no folder .*missing; name the one with the corpus by --data_dir"):
+        load_pairs(CORPUS, str(tmp_path / "missing"), ["train"])
+
+
 def test_without_a_hub():
     with pytest.raises(DataError, match="corpus multi30k.de-en has no data: .* or pass --data_dir with .* train.de"):
         load_pairs(get_corpus("multi30k.de-en"), None, ["train"])
