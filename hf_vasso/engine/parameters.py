@@ -1,5 +1,7 @@
-"""The model's parameters as the engine sees them: their gradients, and their values kept and put back."""
+"""The parameters as the engine sees them: their gradients, and their values kept and put back."""
 
+import math
+import operator
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -13,7 +15,15 @@ from torch import Tensor
 from hf_vasso.engine import tensors
 from hf_vasso.methods.base import Vector
 
-__all__ = ["Parameters", "PerParameter", "compile_pattern", "counted_once", "kept_by_optimizer"]
+__all__ = [
+    "Parameters",
+    "PerParameter",
+    "check_no_perturb",
+    "compile_pattern",
+    "copy_",
+    "counted_once",
+    "kept_by_optimizer",
+]
 
 
 @dataclass
@@ -38,35 +48,86 @@ class PerParameter:
 
 class Parameters:
     """
-    The parameters of a model by name.
+    The parameters that a step is about: those that the optimizer holds now, by name.
 
     Args:
-        named_parameters: Names and parameters.
+        named_parameters: Names and parameters of the model, or the function that lists them as they are now.
+        optimizer: It holds what is trained. A parameter that the model does not have is named by its place there,
+            `param_groups.<group>.<place>`.
         no_perturb: Regular expression; a parameter in whose name it is found is never perturbed.
         scaler: The `GradScaler` by which the loss is scaled, if one is used.
 
     Raises:
-        ValueError: If `no_perturb` does not compile, or leaves out none or all of the trainable parameters.
+        ValueError: If `no_perturb` does not compile, matches no parameter or all that are trained, or if the optimizer
+            holds none of the model's trainable parameters.
     """
 
-    def __init__(self, named_parameters: Iterable[tuple[str, Tensor]], no_perturb: str | None, scaler: Any) -> None:
-        self.by_name = dict(named_parameters)
+    def __init__(
+        self,
+        named_parameters: Iterable[tuple[str, Tensor]] | Callable[[], Iterable[tuple[str, Tensor]]],
+        optimizer: torch.optim.Optimizer,
+        no_perturb: str | None,
+        scaler: Any,
+    ) -> None:
+        given = named_parameters if callable(named_parameters) else list(named_parameters)
+        self._of_model = given if callable(given) else lambda: given
         self._scaler = scaler
-        self._unperturbed = _names_left_out(no_perturb, [n for n, p in self.by_name.items() if p.requires_grad])
+        self._no_perturb = None if no_perturb is None else compile_pattern(no_perturb)
         self._kept: dict[str, Tensor] = {}
+        self._held: Vector = []
+        self.by_name: dict[str, Tensor] = {}
+        """All parameters of the model, and what only the optimizer holds."""
+        self.follow(optimizer)
+        if no_perturb is not None:
+            trainable = [name for name, p in self._trained.items() if p.requires_grad]
+            check_no_perturb(no_perturb, list(self.by_name), trainable)
+
+    def follow(self, optimizer: torch.optim.Optimizer) -> list[str]:
+        """
+        Take in what the optimizer holds now: a comparison of identities where nothing has changed.
+
+        Returns:
+            The names that no longer stand for the same tensor, for which nothing that was kept holds any longer.
+
+        Raises:
+            ValueError: If it holds none of the model's trainable parameters.
+        """
+        held = [parameter for group in optimizer.param_groups for parameter in group["params"]]
+        if len(held) == len(self._held) and all(map(operator.is_, held, self._held)):
+            return []
+        before, of_model = self.by_name, _each_once(self._of_model())
+        groups = enumerate(optimizer.param_groups)
+        places = [(f"param_groups.{i}.{j}", p) for i, group in groups for j, p in enumerate(group["params"])]
+        self._held, self.by_name = held, _each_once([*of_model.items(), *places])
+        of_optimizer = set(map(id, held))
+        self._trained = {name: p for name, p in self.by_name.items() if id(p) in of_optimizer}
+        self._perturbed = {name: p for name, p in self._trained.items() if not self._is_left_out(name)}
+        trainable = [name for name, p in of_model.items() if p.requires_grad]
+        if trainable and self._trained.keys().isdisjoint(trainable):
+            raise ValueError(
+                f"the optimizer holds none of the model's {len(trainable)} trainable parameters, such as "
+                f"{trainable[0]}: build it over the parameters of this model"
+            )
+        lost = [name for name, parameter in before.items() if self.by_name.get(name) is not parameter]
+        for name in lost:
+            self._kept.pop(name, None)
+        return lost
 
     def is_perturbed(self, name: str) -> bool:
         """Whether a parameter may be perturbed."""
-        return name not in self._unperturbed
+        return name in self._perturbed
+
+    def _is_left_out(self, name: str) -> bool:
+        return self._no_perturb is not None and self._no_perturb.search(name) is not None
 
     def perturbable(self) -> PerParameter:
-        """The trainable parameters that may be perturbed, with themselves as values."""
-        names = [name for name, p in self.by_name.items() if p.requires_grad and self.is_perturbed(name)]
-        parameters = [self.by_name[name] for name in names]
-        return PerParameter(names, parameters, tensors.local(parameters))
+        """The trained parameters that may be perturbed, with themselves as values."""
+        found = {name: parameter for name, parameter in self._perturbed.items() if parameter.requires_grad}
+        parameters = list(found.values())
+        return PerParameter(list(found), parameters, tensors.local(parameters))
 
     def clear_gradients(self) -> None:
-        """Let go of all gradients."""
+        """Let go of all gradients, those of parameters that nobody trains included."""
         for parameter in self.by_name.values():
             parameter.grad = None
 
@@ -75,19 +136,34 @@ class Parameters:
         The gradients in `p.grad`: the very tensors where they are unscaled and wide enough, else copies.
 
         Raises:
-            ValueError: If one is sparse.
+            ValueError: If one is sparse or complex.
         """
-        found = {name: parameter.grad for name, parameter in self.by_name.items() if parameter.grad is not None}
+        found = self._gradients()
+        values = tensors.widen(tensors.local(list(found.values())))
+        if self._scaler is not None and values:
+            values = list(torch._foreach_mul(values, 1.0 / self._loss_scale(values[0].device)))
+        return PerParameter(list(found), [self.by_name[name] for name in found], values)
+
+    def gradients_are_finite(self) -> bool:
+        """Whether all gradients are finite, on all ranks: the host waits for the device."""
+        found = self._gradients()
+        values = tensors.widen(tensors.local(list(found.values())))
+        return not values or math.isfinite(tensors.norm(values, [self.by_name[name] for name in found]).item())
+
+    def _gradients(self) -> dict[str, Tensor]:
+        found = {name: parameter.grad for name, parameter in self._trained.items() if parameter.grad is not None}
         for name, gradient in found.items():
             if gradient.is_sparse:
                 raise ValueError(
                     f"the gradient of {name} is sparse, and a perturbation needs dense ones: build its embedding with "
                     "sparse=False"
                 )
-        values = tensors.widen(tensors.local(list(found.values())))
-        if self._scaler is not None and values:
-            values = list(torch._foreach_mul(values, 1.0 / self._loss_scale(values[0].device)))
-        return PerParameter(list(found), [self.by_name[name] for name in found], values)
+            if gradient.is_complex():
+                raise ValueError(
+                    f"{name} is complex, and a perturbation needs real weights: keep it as a real tensor, and make "
+                    "the complex one of it by torch.view_as_complex in the model"
+                )
+        return found
 
     def write_gradients(self, parameters: Vector, values: Vector) -> None:
         """Put unscaled gradients into `p.grad`, scaled as the base optimizer's caller expects them."""
@@ -105,11 +181,11 @@ class Parameters:
             if name not in self._kept:
                 self._kept[name] = torch.empty_like(parameter)
         kept = [self._kept[name] for name in names]
-        _copy(kept, parameters)
+        copy_(kept, parameters)
         try:
             yield
         finally:
-            _copy(parameters, kept)
+            copy_(parameters, kept)
 
     def _loss_scale(self, device: torch.device) -> Tensor:
         return self._scaler.scale(torch.ones((), device=device))  # get_scale() would wait for the device
@@ -122,7 +198,7 @@ def counted_once(buffers: Vector) -> Iterator[None]:
     try:
         yield
     finally:
-        _copy(buffers, kept)
+        copy_(buffers, kept)
 
 
 def kept_by_optimizer(
@@ -149,7 +225,8 @@ def kept_by_optimizer(
     return [None if tensor is None else tensors.widen(tensors.local([tensor]))[0] for tensor in kept]
 
 
-def _copy(targets: Vector, sources: Vector) -> None:
+def copy_(targets: Vector, sources: Vector) -> None:
+    """Write the sources into the targets, of which there may be none."""
     with torch.no_grad():
         if targets:
             torch._foreach_copy_(targets, sources)
@@ -168,15 +245,31 @@ def compile_pattern(no_perturb: str) -> re.Pattern[str]:
         raise ValueError(f"no_perturb must be a regular expression, got {no_perturb!r}: {error}") from error
 
 
-def _names_left_out(no_perturb: str | None, trainable: list[str]) -> set[str]:
-    if no_perturb is None:
-        return set()
+def check_no_perturb(no_perturb: str, names: list[str], trainable: list[str]) -> None:
+    """
+    Refuse an expression that leaves out nothing, or all that is trained.
+
+    Args:
+        no_perturb: A regular expression.
+        names: All names, those of frozen parameters included, which may be trained later.
+        trainable: Names of what is trained now.
+
+    Raises:
+        ValueError: It has the expression and some names.
+    """
     pattern = compile_pattern(no_perturb)
-    found = {name for name in trainable if pattern.search(name)}
-    if not found or len(found) == len(trainable):
-        count = "no" if not found else "every"
-        raise ValueError(
-            f"no_perturb matches {count} trainable parameter, got {no_perturb!r}; their names look like "
-            f"{', '.join(trainable[:3])}"
-        )
-    return found
+    if not any(map(pattern.search, names)):
+        count = "no parameter"
+    elif trainable and all(map(pattern.search, trainable)):
+        count = "every trainable parameter"
+    else:
+        return
+    raise ValueError(
+        f"no_perturb matches {count}, got {no_perturb!r}; the names look like {', '.join((trainable or names)[:3])}"
+    )
+
+
+def _each_once(named: Iterable[tuple[str, Tensor]]) -> dict[str, Tensor]:
+    """By the first of its names where a tensor has several."""
+    known: set[int] = set()
+    return {name: p for name, p in named if not (id(p) in known or known.add(id(p)))}

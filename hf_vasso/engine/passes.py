@@ -87,7 +87,8 @@ class StepResult:
         gap: Loss at w + eps minus loss at w, where both passes were made.
         perturbation_norm: ||eps||, when measured.
         cosine: Cosine between eps and the clean gradient, when measured.
-        skipped: Whether the clean gradient was not finite, so that it did not enter the method's state.
+        skipped_at: "clean" or "perturbed" where the gradient at w or at w + eps was not finite, so that it did not
+            enter the method's state. One at w + eps is replaced by the one at w, unless a `GradScaler` skips the step.
     """
 
     loss: Tensor
@@ -95,4 +96,9 @@ class StepResult:
     gap: Tensor | None = None
     perturbation_norm: Tensor | None = None
     cosine: Tensor | None = None
-    skipped: bool = False
+    skipped_at: Literal["clean", "perturbed"] | None = None
+
+    @property
+    def skipped(self) -> bool:
+        """Whether the step met a gradient that was not finite."""
+        return self.skipped_at is not None

@@ -11,7 +11,7 @@ The engine asks a `Method` its questions and knows none by name.
 """
 
 import math
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
@@ -20,7 +20,7 @@ import torch
 from torch import Tensor
 
 from hf_vasso.engine import tensors
-from hf_vasso.engine.parameters import Parameters, PerParameter, counted_once, kept_by_optimizer
+from hf_vasso.engine.parameters import Parameters, PerParameter, copy_, counted_once, kept_by_optimizer
 from hf_vasso.engine.part_state import load_parts, save_parts
 from hf_vasso.engine.passes import Passes, StepResult
 from hf_vasso.engine.rho import RhoSchedule
@@ -33,6 +33,7 @@ from hf_vasso.methods.base import (
     Direction,
     PassesOfStep,
     Schedule,
+    by_parameter,
     overrides,
 )
 from hf_vasso.methods.method import Method
@@ -63,8 +64,10 @@ class SharpnessAwareStep:
 
     Args:
         method: The method, from `get_method` or put together by hand.
-        named_parameters: Names and parameters, as of `model.named_parameters()`. Frozen ones are left alone.
-        optimizer: The base optimizer. The engine reads it and never steps it.
+        named_parameters: Names and parameters, `model.named_parameters()`; or the function that lists them,
+            `model.named_parameters`, which also names what is added to the model later.
+        optimizer: The base optimizer, which the engine reads and never steps. What its parameter groups hold at a step
+            is perturbed in that step, parameters that the model does not have included; all else stays where it is.
         total_steps: Optimizer steps of the whole training, for schedules. 0 where unknown.
         steps_per_epoch: Optimizer steps of a pass over the data, for methods with an extra loss. 0 where unknown.
         num_examples: Examples of the data, for the same. 0 where unknown.
@@ -81,8 +84,8 @@ class SharpnessAwareStep:
         seed: Seed of the engine's own random numbers; equal on all ranks.
 
     Raises:
-        ValueError: For a number out of its range, a `no_perturb` that leaves out none or all parameters, or an
-            `ascent_sync` of False where all ranks need the same gradient at w.
+        ValueError: For a number out of its range, a `no_perturb` that leaves out none or all parameters, an optimizer
+            that holds none of the model's, or an `ascent_sync` of False where all ranks need the same gradient at w.
 
     Example:
         >>> import torch
@@ -104,7 +107,7 @@ class SharpnessAwareStep:
     def __init__(
         self,
         method: Method,
-        named_parameters: Iterable[tuple[str, Tensor]],
+        named_parameters: Iterable[tuple[str, Tensor]] | Callable[[], Iterable[tuple[str, Tensor]]],
         optimizer: torch.optim.Optimizer,
         *,
         total_steps: int,
@@ -125,13 +128,13 @@ class SharpnessAwareStep:
         self.steps = 0
         """Steps made so far."""
         self.skipped_steps = 0
-        """Steps so far whose clean gradient was not finite."""
+        """Steps so far that met a gradient that was not finite, at w or at w + eps."""
         self._total_steps = total_steps
         self._steps_per_epoch = steps_per_epoch
         self._num_examples = num_examples
         own_type = "constant" if method.rho_min is None else "learning_rate"
         self._rho_schedule = RhoSchedule(total_steps, rho_warmup_steps, rho_scheduler_type or own_type)
-        self._parameters = Parameters(named_parameters, no_perturb, scaler)
+        self._parameters = Parameters(named_parameters, optimizer, no_perturb, scaler)
         self._generator = torch.Generator().manual_seed(seed)
         decides_after = overrides(method.schedule, Schedule, "after")
         self._streams = Streams(same_dropout, decides_after, self._generator)
@@ -153,25 +156,27 @@ class SharpnessAwareStep:
             measure: Whether to measure the norm of the perturbation and its cosine, which reads all weights once more.
 
         Returns:
-            The losses and measurements. Under a `GradScaler` a step with `skipped` has gradients that are not finite,
-            so the scaler skips it.
+            The losses and measurements. Under a `GradScaler` a step with `skipped_at` has gradients that are not
+            finite, so the scaler skips it.
 
         Raises:
-            ValueError: If a gradient is sparse.
+            ValueError: If a gradient is sparse or complex.
         """
         batches = list(batches)
         self._sweeps.check(passes)
+        self._follow_optimizer()
         ascent = self._before_passes()
         if ascent.kind != "perturbed":
             ascent = self._ascend(ascent.kind, batches, passes)
         if ascent.kind == "clean":
             assert ascent.loss is not None
-            result = StepResult(loss=ascent.loss, skipped=ascent.skipped)
+            result = StepResult(loss=ascent.loss, skipped_at="clean" if ascent.skipped else None)
         else:
             result = self._descend(ascent, batches, passes, measure)
         if self.method.descent is not None and ascent.clean is not None:
             self._combine(self.method.descent, ascent.clean, is_alone=ascent.kind == "clean")
         self.steps += 1
+        self.skipped_steps += result.skipped
         return result
 
     @property
@@ -210,6 +215,7 @@ class SharpnessAwareStep:
         Raises:
             ValueError: If the state belongs to another model, or a part cannot go on with it in this training.
         """
+        self._follow_optimizer()
         context = self._context(self._parameters.perturbable())
         self._state = load_parts(self.method.parts, state["parts"], self._parameters.by_name, context)
         self.steps = state["steps"]
@@ -217,6 +223,12 @@ class SharpnessAwareStep:
         self._sweeps.forward_alone = state.get("forward_passes_alone", 0)  # unknown to version 0.1
         self.skipped_steps = state["skipped_steps"]
         self._generator.set_state(state["generator"])
+
+    def _follow_optimizer(self) -> None:
+        """Take in which parameters the optimizer holds now, and forget those that are gone."""
+        for name in self._parameters.follow(self.optimizer):
+            for state in self._state.values():
+                by_parameter(state).pop(name, None)
 
     @torch.no_grad()
     def _before_passes(self) -> _Ascent:
@@ -246,7 +258,8 @@ class SharpnessAwareStep:
             return ascent
         with torch.no_grad():
             context = self._context(perturbable)
-            # The host waits here; ranks get the same number. What is not perturbed counts too: a descent combines it.
+            # The host waits for the pass here; ranks get the same number. What is not perturbed counts too, since a
+            # descent combines it.
             norm = self._context(ascent.clean).norm(ascent.clean.values).item()
             if math.isfinite(norm):
                 vector = self.method.direction.update(context, self._state["direction"], perturbable.values)
@@ -254,7 +267,6 @@ class SharpnessAwareStep:
                 if kind == "both":
                     ascent.kind = self.method.schedule.after(context, self._state["schedule"], norm)
                 return ascent
-        self.skipped_steps += 1
         ascent.skipped = True
         ascent.clean = None
         with torch.no_grad():
@@ -283,23 +295,38 @@ class SharpnessAwareStep:
     def _descend(self, ascent: _Ascent, batches: list[Any], passes: Passes, measure: bool) -> StepResult:
         """Run the pass at w + eps and leave its gradient in `p.grad`."""
         clean_loss = ascent.loss if ascent.is_whole else None  # the loss of a share is not that of the step
+        counted = self._buffers if clean_loss is not None else []
+        before = [buffer.clone() for buffer in self._buffers] if clean_loss is None else []
         names = ascent.adversary.names if ascent.adversary is not None else []
         norm = cosine = None
         chosen = Share.whole(batches)
-        with self._parameters.restored(names), counted_once(self._buffers if clean_loss is not None else []):
+        with self._parameters.restored(names), counted_once(counted):
             if ascent.adversary is not None:
                 norm, cosine = self._perturb(ascent, measure)
             if ascent.ranked is not None and not ascent.skipped:
                 chosen = self._sweeps.chosen(ascent.ranked, batches, passes)
             with self._streams.perturbed(alone=clean_loss is None):
                 loss = self._sweeps.over(chosen, passes)
-        if overrides(self.method.direction, Direction, "after"):
-            self._feed_descent()
-        result = StepResult(loss, "perturbed", perturbation_norm=norm, cosine=cosine, skipped=ascent.skipped)
-        if clean_loss is None:
+        result = StepResult(loss, "perturbed", perturbation_norm=norm, cosine=cosine)
+        if clean_loss is not None:
+            gap = loss - clean_loss if chosen.batches is batches else None  # else the two are of different examples
+            result = replace(result, loss=clean_loss, loss_at="clean", gap=gap)
+        if ascent.skipped:
+            result.skipped_at = "clean"
+        if self._parameters.gradients_are_finite():
+            if overrides(self.method.direction, Direction, "after"):
+                self._feed_descent()
             return result
-        gap = loss - clean_loss if chosen.batches is batches else None  # else the two are of different examples
-        return replace(result, loss=clean_loss, loss_at="clean", gap=gap)
+        if ascent.skipped or not names:
+            return result  # w itself is not sound
+        result.skipped_at = "perturbed"
+        if self.scaler is not None:
+            return result  # the scaler skips the step and backs off
+        copy_(self._buffers if before else [], before)
+        with counted_once(counted), self._streams.perturbed(alone=clean_loss is None):
+            loss = self._sweeps.over_all(batches, passes, is_ascent=False)
+        ascent.clean = None  # the base optimizer's own step: there are no two gradients to combine
+        return result if clean_loss is not None else replace(result, loss=loss, loss_at="clean")
 
     @torch.no_grad()
     def _perturb(self, ascent: _Ascent, measure: bool) -> tuple[Tensor | None, Tensor | None]:
@@ -325,9 +352,7 @@ class SharpnessAwareStep:
     @torch.no_grad()
     def _feed_descent(self) -> None:
         gradient = self._parameters.gradients().where(self._parameters.is_perturbed)
-        context = self._context(gradient)
-        if torch.isfinite(context.norm(gradient.values)).item():
-            self.method.direction.after(context, self._state["direction"], gradient.values)
+        self.method.direction.after(self._context(gradient), self._state["direction"], gradient.values)
 
     @torch.no_grad()
     def _combine(self, descent: Descent, clean: PerParameter, is_alone: bool) -> None:

@@ -8,7 +8,7 @@ from accelerate import DistributedType
 from transformers import Trainer
 from transformers.utils import is_sagemaker_mp_enabled
 
-from hf_vasso.engine.parameters import Parameters
+from hf_vasso.engine.parameters import check_no_perturb
 
 __all__ = ["refuse_unsupported"]
 
@@ -33,7 +33,9 @@ def refuse_unsupported(trainer: Trainer, no_perturb: str | None) -> None:
     for reason in (_distribution_fault(trainer), _optimizer_fault(trainer), _sparse_fault(model)):
         if reason is not None:
             raise ValueError(f"sharpness-aware training cannot run here: {reason}")
-    Parameters(model.named_parameters(), no_perturb, scaler=None)
+    if no_perturb is not None:
+        named = dict(model.named_parameters())
+        check_no_perturb(no_perturb, list(named), [name for name, p in named.items() if p.requires_grad])
     _warn_of_narrow_weights(model)
 
 

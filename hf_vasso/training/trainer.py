@@ -34,6 +34,13 @@ __all__ = ["SharpnessAwareMixin", "VassoSeq2SeqTrainer", "VassoTrainer"]
 
 logger = logging.getLogger(__name__)
 
+_NOT_FINITE = {
+    "clean": "The gradient at w was not finite at step %d and did not enter the method's state; further ones are "
+    "counted in sharpness/skipped.",
+    "perturbed": "The gradient at w + eps was not finite at step %d: the optimizer got the one at w (with fp16 it "
+    "skips the step). Lower rho if this goes on; further ones are counted in sharpness/skipped.",
+}
+
 _Base = Trainer if TYPE_CHECKING else object
 
 
@@ -107,18 +114,15 @@ class SharpnessAwareMixin(_Base):
             return torch.zeros((), device=self.args.device)
         held, self._held_inputs = self._held_inputs, []
         engine = self._current_engine()
+        engine.optimizer = self.optimizer  # pyright: ignore[reportAttributeAccessIssue]
         passes = TrainerPasses(self, model, super().training_step)
         try:
             batches = list(zip(held, item_shares(self, held), strict=True))
             result = engine.step(batches, passes, measure=self._is_logging_step())
         finally:
             self.accelerator.gradient_state._set_sync_gradients(True)
-        if result.skipped and engine.skipped_steps == 1:
-            logger.warning(
-                "The gradient at w was not finite at step %d and did not enter the method's state; further ones are "
-                "counted in sharpness/skipped.",
-                self.state.global_step + 1,
-            )
+        if result.skipped_at is not None and engine.skipped_steps == 1:
+            logger.warning(_NOT_FINITE[result.skipped_at], self.state.global_step + 1)
         self._sharpness_log.add(result)
         return result.loss
 
@@ -197,7 +201,7 @@ class SharpnessAwareMixin(_Base):
             model = self.accelerator.unwrap_model(self.model, keep_torch_compile=False)
             self._engine = SharpnessAwareStep(
                 self.method,
-                model.named_parameters(),
+                model.named_parameters,  # the function: a callback may add to the model
                 self.optimizer,  # pyright: ignore[reportArgumentType]
                 total_steps=self.state.max_steps,
                 **self._size_of_data(),

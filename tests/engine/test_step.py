@@ -81,12 +81,88 @@ class TestNotFiniteAscent:
         assert result.skipped and result.perturbation_norm is None
         assert all(torch.isfinite(parameter.grad).all() for parameter in model.parameters())
 
-    def test_a_descent_that_is_not_finite_feeds_no_state(self):
+
+class Edge(nn.Module):
+    """Sound up to |weight| = 1, and not a number beyond, with a BatchNorm that counts rows and a dropout mask."""
+
+    def __init__(self):
+        super().__init__()
+        self.weight = nn.Parameter(torch.tensor([0.9, -0.5], dtype=torch.float64))
+        self.norm = nn.BatchNorm1d(2, affine=False).double()
+        self.dropout = nn.Dropout(0.5)
+
+    def forward(self, inputs):
+        return self.dropout(self.norm(inputs * self.weight + (1 - self.weight.abs()).sqrt()))
+
+
+class TestNotFiniteAtWPlusEps:
+    """Without a scaler the step is that of the base optimizer: never NaN where w was sound."""
+
+    def trained(self, method, steps=3, **options):
+        torch.manual_seed(0)
+        model = Edge()
+        optimizer = torch.optim.SGD(model.parameters(), lr=0.01, momentum=0.9)
+        engine = SharpnessAwareStep(
+            method, model.named_parameters(), optimizer, total_steps=9, buffers=model.buffers(), **options
+        )
+        results = []
+        for number in range(steps):
+            inputs, targets = examples(number)
+            results.append(engine.step([(inputs[:, :2], targets[:, :2])], LossPasses(mean_square(model))))
+            optimizer.step()
+        return model, engine, results
+
+    @pytest.mark.parametrize("name", ["sam", "vasso", "fsam", "sagm", "gsam", "looksam", "vasso-re"])
+    def test_the_step_is_the_base_optimizers(self, name):
+        """Bit for bit, its dropout masks and what BatchNorm counts included."""
+        model, engine, results = self.trained(get_method(name, rho=50.0), steps=1, rho_warmup_steps=0)
+        base, _, _ = self.trained(get_method("none"), steps=1)
+        assert torch.isfinite(weights(model)).all()
+        assert torch.equal(weights(model), weights(base))
+        assert torch.equal(model.norm.running_mean, base.norm.running_mean)
+        assert torch.equal(model.norm.num_batches_tracked, base.norm.num_batches_tracked)
+        assert results[0].skipped_at == "perturbed" and engine.skipped_steps == 1
+
+    @pytest.mark.parametrize("name", ["msam", "vasso-free", "vasso-quarter"])
+    def test_where_no_pass_at_w_came_before(self, name):
+        model, engine, results = self.trained(get_method(name, rho=50.0), rho_warmup_steps=0)
+        assert torch.isfinite(weights(model)).all() and torch.isfinite(model.norm.running_mean).all()
+        assert results[-1].skipped_at == "perturbed"
+        assert results[-1].loss_at == "clean" and torch.isfinite(results[-1].loss)
+        assert model.norm.num_batches_tracked == 3
+
+    def test_state_and_counts(self):
         model = two_layers()
-        engine = make(VASSO, model)
-        engine.step([examples(0)], FaultyPasses(model, 1, poison))
-        assert torch.isfinite(average_of(engine)).all()
-        assert engine.skipped_steps == 0
+        engine = make(get_method("vasso-free", rho=0.2), model)
+        engine.step([examples(0)], LossPasses(mean_square(model)))
+        average = average_of(engine)
+        result = engine.step([examples(1)], FaultyPasses(model, 0, poison))
+        assert torch.equal(average_of(engine), average)
+        assert (result.skipped_at, engine.skipped_steps, engine.passes) == ("perturbed", 1, 3)
+
+    @pytest.mark.parametrize("name", ["sam", "gsam", "esam", "vasso-esam", "vasso-quarter"])
+    def test_a_gradient_alone_is_noticed(self, name):
+        """Its loss is finite; the pass after it is made at w, with all examples."""
+        model, base = two_layers(), two_layers()
+        result = make(get_method(name), model).step([examples(0)], FaultyPasses(model, 1, poison))
+        make(get_method("none"), base).step([examples(0)], LossPasses(mean_square(base)))
+        assert result.loss.isfinite() and result.skipped_at == "perturbed"
+        for ours, theirs in zip(model.parameters(), base.parameters(), strict=True):
+            assert torch.equal(ours.grad, theirs.grad)
+
+    def test_where_w_is_not_sound_either(self):
+        """As without a perturbation, and without a pass more."""
+        model = two_layers()
+        engine = make(get_method("sam"), model)
+
+        class Passes(LossPasses):
+            def backward(self, batch, sync):
+                loss = super().backward(batch, sync)
+                poison(model)
+                return loss
+
+        result = engine.step([examples(0)], Passes(mean_square(model)))
+        assert (result.skipped_at, engine.passes) == ("clean", 2)
 
 
 @pytest.mark.parametrize("fault", [RuntimeError, KeyboardInterrupt])
@@ -154,7 +230,7 @@ class TestGradScaler:
 
     def test_overflow_in_the_descent_skips_the_step(self):
         model, engine, scaler, result = self.train(VASSO, overflow_at=1, steps=1)
-        assert not result.skipped and scaler.get_scale() == 2048.0
+        assert result.skipped_at == "perturbed" and scaler.get_scale() == 2048.0
         assert torch.equal(weights(model), weights(two_layers(torch.float32)))
         assert torch.isfinite(average_of(engine)).all()
 
@@ -371,7 +447,7 @@ class TestNoPerturb:
             ("(", "no_perturb must be a regular expression, got '('"),
             (
                 "LayerNorm",
-                "no_perturb matches no trainable parameter, got 'LayerNorm'; their names look like 0.weight",
+                "no_perturb matches no parameter, got 'LayerNorm'; the names look like 0.weight",
             ),
             (".", "no_perturb matches every trainable parameter, got '.'"),
         ],

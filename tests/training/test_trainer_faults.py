@@ -122,6 +122,39 @@ class TestNotFinite:
         assert all(torch.isfinite(tensor).all() for tensor in average(states(trainer)[0]).values())
 
 
+class TestNotFiniteAtWPlusEps:
+    """A gradient at w + eps alone, without a scaler: that step is the base optimizer's."""
+
+    DESCENTS = {3 * step + 1: to_nan for step in range(8)}  # a third pass is made at w
+
+    @pytest.mark.parametrize("method", ["sam", "vasso", "gsam"])
+    def test_where_all_are_lost_the_training_is_none(self, build, method):
+        trainer = build(bert(dropout=0.1), sentences(), **numbers(method), trainer_class=PassTrainer)
+        trainer.disturb = self.DESCENTS
+        trained = run(trainer)
+        base = run(build(bert(dropout=0.1), sentences(), method="none"))
+        assert distance(trained.weights, base.weights) == 0.0
+        assert trained.losses == base.losses
+        assert [entry["sharpness/skipped"] for entry in trained.logs] == [1, 2, 3, 4, 5, 6, 7, 8]
+
+    def test_said_once(self, build, caplog):
+        trainer = build(bert(), sentences(), **numbers("vasso"), trainer_class=PassTrainer)
+        trainer.disturb = self.DESCENTS
+        trainer.train()
+        said = [message for message in caplog.messages if "not finite" in message]
+        assert said == [
+            "The gradient at w + eps was not finite at step 1: the optimizer got the one at w (with fp16 it skips the "
+            "step). Lower rho if this goes on; further ones are counted in sharpness/skipped."
+        ]
+
+    def test_accumulated(self, build):
+        trainer = build(bert(), sentences(), **numbers("vasso"), **SPLIT, trainer_class=PassTrainer)
+        trainer.disturb = {12 * step + 6: to_nan for step in range(8)}  # the third micro-batch of each pass at w + eps
+        trained = run(trainer)
+        base = run(build(bert(), sentences(), method="none", **SPLIT))
+        assert distance(trained.weights, base.weights) == 0.0
+
+
 class ScaledTrainer(PassTrainer):
     """Scales the loss as fp16 training does on a GPU, with the arithmetic left in the weights' precision."""
 
@@ -209,7 +242,7 @@ class TestScaler:
         averages = [average(state) for state in states(trained.trainer)]
         assert distance(averages[1], averages[2]) > 1e-6
         assert all(torch.isfinite(tensor).all() for tensor in averages[2].values())
-        assert trained.logs[-1]["sharpness/skipped"] == 0
+        assert trained.logs[-1]["sharpness/skipped"] == 1
 
     def test_overflow_in_the_pass_over_a_share_skips_its_step(self, build):
         trained, steps = self.train_with(build, {2 * 3: to_infinity}, method="vasso-quarter")
