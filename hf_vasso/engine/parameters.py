@@ -21,7 +21,6 @@ __all__ = [
     "check_no_perturb",
     "compile_pattern",
     "copy_",
-    "counted_once",
     "kept_by_optimizer",
 ]
 
@@ -82,19 +81,20 @@ class Parameters:
             trainable = [name for name, p in self._trained.items() if p.requires_grad]
             check_no_perturb(no_perturb, list(self.by_name), trainable)
 
-    def follow(self, optimizer: torch.optim.Optimizer) -> list[str]:
+    def follow(self, optimizer: torch.optim.Optimizer) -> list[str] | None:
         """
         Take in what the optimizer holds now: a comparison of identities where nothing has changed.
 
         Returns:
-            The names that no longer stand for the same tensor, for which nothing that was kept holds any longer.
+            None where nothing has changed; else the names that no longer stand for the same tensor, for which nothing
+            that was kept holds any longer.
 
         Raises:
             ValueError: If it holds none of the model's trainable parameters.
         """
         held = [parameter for group in optimizer.param_groups for parameter in group["params"]]
         if len(held) == len(self._held) and all(map(operator.is_, held, self._held)):
-            return []
+            return None
         before, of_model = self.by_name, _each_once(self._of_model())
         groups = enumerate(optimizer.param_groups)
         places = [(f"param_groups.{i}.{j}", p) for i, group in groups for j, p in enumerate(group["params"])]
@@ -189,16 +189,6 @@ class Parameters:
 
     def _loss_scale(self, device: torch.device) -> Tensor:
         return self._scaler.scale(torch.ones((), device=device))  # get_scale() would wait for the device
-
-
-@contextmanager
-def counted_once(buffers: Vector) -> Iterator[None]:
-    """Undo what a second pass over the same rows does to the buffers."""
-    kept = [buffer.clone() for buffer in buffers]
-    try:
-        yield
-    finally:
-        copy_(buffers, kept)
 
 
 def kept_by_optimizer(

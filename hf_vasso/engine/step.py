@@ -12,6 +12,7 @@ The engine asks a `Method` its questions and knows none by name.
 
 import math
 from collections.abc import Callable, Iterable
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
@@ -20,7 +21,8 @@ import torch
 from torch import Tensor
 
 from hf_vasso.engine import tensors
-from hf_vasso.engine.parameters import Parameters, PerParameter, copy_, counted_once, kept_by_optimizer
+from hf_vasso.engine.buffers import Buffers
+from hf_vasso.engine.parameters import Parameters, PerParameter, kept_by_optimizer
 from hf_vasso.engine.part_state import load_parts, save_parts
 from hf_vasso.engine.passes import Passes, StepResult
 from hf_vasso.engine.rho import RhoSchedule
@@ -72,7 +74,8 @@ class SharpnessAwareStep:
         steps_per_epoch: Optimizer steps of a pass over the data, for methods with an extra loss. 0 where unknown.
         num_examples: Examples of the data, for the same. 0 where unknown.
         scaler: The `GradScaler` by which `passes` scale the loss, if one is used.
-        buffers: The model's buffers. When some hold floats (BatchNorm's statistics), all count the first pass only.
+        buffers: The model's buffers, or the function that lists them, `model.buffers`. When some hold floats
+            (BatchNorm's statistics), all count the first pass only.
         rho_warmup_steps: Steps over which rho grows from 0, >= 0. Below 1 it is a share of `total_steps`.
         rho_scheduler_type: "constant", "linear", "cosine" or "learning_rate". None is constant, or the
             learning rate's for a method with a `rho_min`.
@@ -114,7 +117,7 @@ class SharpnessAwareStep:
         steps_per_epoch: int = 0,
         num_examples: int = 0,
         scaler: Any = None,
-        buffers: Iterable[Tensor] = (),
+        buffers: Iterable[Tensor] | Callable[[], Iterable[Tensor]] = (),
         rho_warmup_steps: float = 0.0,
         rho_scheduler_type: str | None = None,
         no_perturb: str | None = None,
@@ -139,8 +142,7 @@ class SharpnessAwareStep:
         decides_after = overrides(method.schedule, Schedule, "after")
         self._streams = Streams(same_dropout, decides_after, self._generator)
         self._state: dict[str, dict[str, Any]] = {question: {} for question in method.parts}
-        buffers = list(buffers)
-        self._buffers = buffers if any(buffer.is_floating_point() for buffer in buffers) else []
+        self._buffers = Buffers(buffers)
         self._ascent_sync = ascent_sync
         self._sweeps = Sweeps(method, self._parameters, self._buffers, ascent_sync)
         for part in method.parts.values():
@@ -226,7 +228,11 @@ class SharpnessAwareStep:
 
     def _follow_optimizer(self) -> None:
         """Take in which parameters the optimizer holds now, and forget those that are gone."""
-        for name in self._parameters.follow(self.optimizer):
+        lost = self._parameters.follow(self.optimizer)
+        if lost is None:
+            return
+        self._buffers.follow()
+        for name in lost:
             for state in self._state.values():
                 by_parameter(state).pop(name, None)
 
@@ -293,40 +299,44 @@ class SharpnessAwareStep:
         return None if vector is None else replace(perturbable, values=vector)
 
     def _descend(self, ascent: _Ascent, batches: list[Any], passes: Passes, measure: bool) -> StepResult:
-        """Run the pass at w + eps and leave its gradient in `p.grad`."""
+        """Run the pass at w + eps and leave its gradient in `p.grad`; where it is not finite, the one at w."""
         clean_loss = ascent.loss if ascent.is_whole else None  # the loss of a share is not that of the step
-        counted = self._buffers if clean_loss is not None else []
-        before = [buffer.clone() for buffer in self._buffers] if clean_loss is None else []
+        is_first = clean_loss is None
+        before = self._buffers.copies() if is_first else None
         names = ascent.adversary.names if ascent.adversary is not None else []
         norm = cosine = None
         chosen = Share.whole(batches)
-        with self._parameters.restored(names), counted_once(counted):
+        with self._parameters.restored(names), nullcontext() if is_first else self._buffers.counted_once():
             if ascent.adversary is not None:
                 norm, cosine = self._perturb(ascent, measure)
             if ascent.ranked is not None and not ascent.skipped:
                 chosen = self._sweeps.chosen(ascent.ranked, batches, passes)
-            with self._streams.perturbed(alone=clean_loss is None):
+            with self._streams.perturbed(alone=is_first):
                 loss = self._sweeps.over(chosen, passes)
-        result = StepResult(loss, "perturbed", perturbation_norm=norm, cosine=cosine)
+        skipped_at = "clean" if ascent.skipped else None
+        result = StepResult(loss, "perturbed", perturbation_norm=norm, cosine=cosine, skipped_at=skipped_at)
         if clean_loss is not None:
             gap = loss - clean_loss if chosen.batches is batches else None  # else the two are of different examples
             result = replace(result, loss=clean_loss, loss_at="clean", gap=gap)
-        if ascent.skipped:
-            result.skipped_at = "clean"
         if self._parameters.gradients_are_finite():
-            if overrides(self.method.direction, Direction, "after"):
-                self._feed_descent()
+            self._feed_descent()
             return result
         if ascent.skipped or not names:
             return result  # w itself is not sound
         result.skipped_at = "perturbed"
-        if self.scaler is not None:
-            return result  # the scaler skips the step and backs off
-        copy_(self._buffers if before else [], before)
-        with counted_once(counted), self._streams.perturbed(alone=clean_loss is None):
-            loss = self._sweeps.over_all(batches, passes, is_ascent=False)
-        ascent.clean = None  # the base optimizer's own step: there are no two gradients to combine
-        return result if clean_loss is not None else replace(result, loss=loss, loss_at="clean")
+        if self.scaler is None:  # which would skip the step and back off
+            loss = self._sweep_at_w_instead(batches, passes, before)
+            ascent.clean = None  # there are no two gradients to combine
+            result = replace(result, loss=loss, loss_at="clean") if is_first else result
+        return result
+
+    def _sweep_at_w_instead(self, batches: list[Any], passes: Passes, before: list[Tensor] | None) -> Tensor:
+        """The base optimizer's pass; `before` are the buffers of before, where the lost pass was the step's first."""
+        if before is not None:
+            self._buffers.put_back(before)
+        with self._buffers.counted_once() if before is None else nullcontext():
+            with self._streams.perturbed(alone=before is not None):
+                return self._sweeps.over_all(batches, passes, is_ascent=False)
 
     @torch.no_grad()
     def _perturb(self, ascent: _Ascent, measure: bool) -> tuple[Tensor | None, Tensor | None]:
@@ -351,8 +361,9 @@ class SharpnessAwareStep:
 
     @torch.no_grad()
     def _feed_descent(self) -> None:
-        gradient = self._parameters.gradients().where(self._parameters.is_perturbed)
-        self.method.direction.after(self._context(gradient), self._state["direction"], gradient.values)
+        if overrides(self.method.direction, Direction, "after"):
+            gradient = self._parameters.gradients().where(self._parameters.is_perturbed)
+            self.method.direction.after(self._context(gradient), self._state["direction"], gradient.values)
 
     @torch.no_grad()
     def _combine(self, descent: Descent, clean: PerParameter, is_alone: bool) -> None:

@@ -8,10 +8,11 @@ import torch
 from torch import Tensor
 
 from hf_vasso.engine import tensors
-from hf_vasso.engine.parameters import Parameters, counted_once
+from hf_vasso.engine.buffers import Buffers
+from hf_vasso.engine.parameters import Parameters
 from hf_vasso.engine.passes import Passes, PassesOverChoices, PassesOverShares, PassesWithExtraLoss
 from hf_vasso.engine.random_state import RandomState
-from hf_vasso.methods.base import BatchOutput, Context, Schedule, Vector, count_of_share, overrides
+from hf_vasso.methods.base import BatchOutput, Context, Schedule, count_of_share, overrides
 from hf_vasso.methods.method import Method
 
 __all__ = ["Ranked", "Share", "Sweeps"]
@@ -45,14 +46,14 @@ class Sweeps:
     Args:
         method: It says which passes are needed.
         parameters: Each sweep begins without gradients.
-        buffers: Those that count the rows of a step once.
+        buffers: They count the rows of a step once.
         ascent_sync: Whether the gradients of an ascent are averaged over ranks.
 
     Raises:
         ValueError: They are not, and all ranks need the same gradient at w.
     """
 
-    def __init__(self, method: Method, parameters: Parameters, buffers: Vector, ascent_sync: bool) -> None:
+    def __init__(self, method: Method, parameters: Parameters, buffers: Buffers, ascent_sync: bool) -> None:
         self.passes: float = 0
         """Passes over a micro-batch made so far, each forward and backward; one over a share counts as that share."""
         self.forward_alone: float = 0
@@ -125,7 +126,7 @@ class Sweeps:
             rows.append(torch.arange(min(size, left)))
             left -= len(rows[-1])
         taken = [(batch, row) for batch, row in zip(batches, rows, strict=True) if len(row)]
-        with counted_once(self._buffers):
+        with self._buffers.counted_once():
             share = _share(over_shares, *zip(*taken, strict=True), batches=batches, sizes=sizes)
             return self.over(share, passes, is_ascent=True)
 

@@ -206,7 +206,7 @@ class SharpnessAwareMixin(_Base):
                 total_steps=self.state.max_steps,
                 **self._size_of_data(),
                 scaler=self.accelerator.scaler,
-                buffers=model.buffers(),
+                buffers=self._buffers,
                 seed=self.args.seed,
                 **self.sharpness_args.engine_options(),
             )
@@ -215,6 +215,12 @@ class SharpnessAwareMixin(_Base):
                 self._engine.load_state_dict(self._saved_state)
                 self._saved_state = None
         return self._engine
+
+    def _buffers(self) -> list[Tensor]:
+        """Those of the model as it is now, and those of a loss that is a module."""
+        model = self.accelerator.unwrap_model(self.model, keep_torch_compile=False)
+        modules = [model, self.compute_loss_func]
+        return [buffer for module in modules if isinstance(module, nn.Module) for buffer in module.buffers()]
 
     def _size_of_data(self) -> dict[str, int]:
         """The numbers that an extra loss asks for; other methods train on data without a length, too."""

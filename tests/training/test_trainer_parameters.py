@@ -15,8 +15,10 @@ class LearnedWeights(nn.Module):
     def __init__(self):
         super().__init__()
         self.log_weights = nn.Parameter(torch.tensor([0.3, -0.2], dtype=torch.float64))
+        self.register_buffer("mean", torch.zeros((), dtype=torch.float64))
 
     def forward(self, outputs, labels, num_items_in_batch=None):
+        self.mean.lerp_(outputs.logits.detach().mean(), 0.1)
         losses = nn.functional.cross_entropy(outputs.logits, labels, reduction="none")
         return (losses * self.log_weights[labels].exp() - self.log_weights.sum()).mean()
 
@@ -36,14 +38,14 @@ class WithAdapter(nn.Module):
 
 
 class AddAPart(TrainerCallback):
-    """Adds a layer before the third step, to the model and to the optimizer."""
+    """Adds layers before the third step, to the model and to the optimizer; one has statistics that count each row."""
 
     def on_step_begin(self, args, state, control, model=None, optimizer=None, **kwargs):
         if state.global_step == 2:
-            model.added = nn.Linear(2, 2).double()
+            model.added = nn.Sequential(nn.BatchNorm1d(2, affine=False), nn.Linear(2, 2)).double()
             with torch.no_grad():
-                model.added.weight.copy_(torch.tensor([[1.0, 0.2], [-0.1, 1.0]]))
-                model.added.bias.zero_()
+                model.added[1].weight.copy_(torch.tensor([[1.0, 0.2], [-0.1, 1.0]]))
+                model.added[1].bias.zero_()
             optimizer.param_groups[0]["params"].extend(model.added.parameters())
 
 
@@ -120,7 +122,7 @@ class TestAPartAddedByACallback:
         folder = training.trainer.args.output_dir
         for step, known in ((2, False), (3, True)):
             state = torch.load(f"{folder}/checkpoint-{step}/sharpness.pt", weights_only=True)
-            assert ("added.weight" in state["parts"]["direction"]["tensors"]) == known
+            assert ("added.1.weight" in state["parts"]["direction"]["tensors"]) == known
 
 
 class TestGradualUnfreezing:
