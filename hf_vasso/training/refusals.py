@@ -10,7 +10,7 @@ from transformers.utils import is_sagemaker_mp_enabled
 
 from hf_vasso.engine.parameters import check_no_perturb
 
-__all__ = ["refuse_unsupported"]
+__all__ = ["refuse_unsupported", "refuse_weights_of_each_process"]
 
 logger = logging.getLogger(__name__)
 
@@ -37,6 +37,28 @@ def refuse_unsupported(trainer: Trainer, no_perturb: str | None) -> None:
         named = dict(model.named_parameters())
         check_no_perturb(no_perturb, list(named), [name for name, p in named.items() if p.requires_grad])
     _warn_of_narrow_weights(model)
+
+
+def refuse_weights_of_each_process(trainer: Trainer) -> None:
+    """
+    Raise where a perturbation would differ from process to process: DDP averages the gradients of the model alone.
+
+    Args:
+        trainer: A trainer with its model and optimizer ready.
+
+    Raises:
+        ValueError: Several processes, and the optimizer holds what is no part of the model, such as a loss's weights.
+    """
+    assert trainer.model is not None and trainer.optimizer is not None
+    processes, of_model = trainer.accelerator.num_processes, set(map(id, trainer.model.parameters()))
+    held = [p for group in trainer.optimizer.param_groups for p in group["params"]]
+    outside = sum(id(parameter) not in of_model for parameter in held)
+    if processes > 1 and outside:
+        raise ValueError(
+            f"the optimizer holds {outside} parameter(s) that the model does not have, such as a loss's weights, and "
+            f"nobody averages their gradients over {processes} processes, so that each would perturb the model in its "
+            "own way: make them a part of the model, or train on one process"
+        )
 
 
 def _distribution_fault(trainer: Trainer) -> str | None:

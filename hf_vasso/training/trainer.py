@@ -26,7 +26,7 @@ from hf_vasso.training.loss_scale import item_shares, own_count
 from hf_vasso.training.model_card import add_method
 from hf_vasso.training.passes import TrainerPasses
 from hf_vasso.training.positions import positioned_data
-from hf_vasso.training.refusals import refuse_unsupported
+from hf_vasso.training.refusals import refuse_unsupported, refuse_weights_of_each_process
 from hf_vasso.training.sharpness_log import SharpnessLog
 from hf_vasso.training.state_file import read_state, write_state
 
@@ -198,6 +198,8 @@ class SharpnessAwareMixin(_Base):
     def _current_engine(self) -> SharpnessAwareStep:
         """The engine of this training, made when the optimizer and the number of steps are known."""
         if self._engine is None:
+            if self.method.schedule.perturbs:
+                refuse_weights_of_each_process(self)
             model = self.accelerator.unwrap_model(self.model, keep_torch_compile=False)
             self._engine = SharpnessAwareStep(
                 self.method,

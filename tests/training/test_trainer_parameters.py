@@ -102,6 +102,18 @@ class TestALossWithWeights:
         names = training.trainer._engine._parameters.perturbable().names
         assert names[-1] == f"param_groups.0.{len(names) - 1}"
 
+    @pytest.mark.parametrize("method", ["sam", "none"])
+    def test_with_several_processes_it_is_refused_where_it_would_be_perturbed(self, build, monkeypatch, method):
+        model, loss = bert(), LearnedWeights()
+        options = {"optimizers": (adamw(model, loss), None), "compute_loss_func": loss}
+        trainer = build(model, sentences(), method=method, trainer_options=options)
+        monkeypatch.setattr(type(trainer.accelerator), "num_processes", 2)
+        if method == "none":
+            assert trainer._current_engine() is not None
+            return
+        with pytest.raises(ValueError, match="the optimizer holds 1 parameter.s. that the model does not have"):
+            trainer._current_engine()
+
 
 class TestAPartAddedByACallback:
     def trained(self, build, **options):
