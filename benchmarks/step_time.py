@@ -7,12 +7,14 @@ All contestants live in one process and take turns, so that a machine that slows
 the Trainer does: `training_step`, clipping, AdamW, clearing the gradients. "floor" is the stock Trainer's pass made
 twice in such a step: what a sharpness-aware method costs that computes nothing of its own. Some methods make one pass
 in one step and two in the next, so a round is a block of steps. Quoted are medians of the ratios of one round, with
-their quartiles, and the passes that were made.
+their quartiles, and the passes that were made. `--against FOLDER` times the same methods of another checkout, too.
 """
 
 import argparse
+import importlib
 import json
 import statistics
+import sys
 import tempfile
 import time
 from collections.abc import Callable
@@ -26,6 +28,26 @@ from hf_vasso import VassoTrainer, VassoTrainingArguments
 from hf_vasso.training.positions import POSITIONS
 
 FLOOR = "floor"
+AGAINST = "@against"
+
+
+def of_checkout(folder: str) -> dict[str, Any]:
+    """`VassoTrainer` and its arguments as another checkout has them; its modules live on without their names."""
+
+    def ours() -> list[str]:
+        return [name for name in sys.modules if name.partition(".")[0] == "hf_vasso"]
+
+    kept = {name: sys.modules.pop(name) for name in ours()}
+    sys.path.insert(0, folder)
+    try:
+        package = importlib.import_module("hf_vasso")
+        assert str(package.__file__).startswith(folder), f"{folder} holds no hf_vasso, found {package.__file__}"
+        return {"trainer": package.VassoTrainer, "arguments": package.VassoTrainingArguments}
+    finally:
+        sys.path.remove(folder)
+        for name in ours():
+            del sys.modules[name]
+        sys.modules.update(kept)
 
 
 def build_model(source: str) -> torch.nn.Module:
@@ -39,15 +61,19 @@ def build_model(source: str) -> torch.nn.Module:
     return AutoModelForSequenceClassification.from_config(config)
 
 
-def build_step(contestant: str, arguments: argparse.Namespace, batch: dict[str, torch.Tensor]) -> tuple[Any, Any]:
+def build_step(
+    contestant: str, arguments: argparse.Namespace, batch: dict[str, torch.Tensor], versions: dict[str, dict[str, Any]]
+) -> tuple[Any, Any]:
     """One optimizer step of a contestant, and what counts its passes, as functions without arguments."""
+    method, _, version = contestant.partition("@")
     common = {"output_dir": tempfile.mkdtemp(), "report_to": "none", "use_cpu": not torch.cuda.is_available()}
     trainer: Any
     if contestant == FLOOR:
         trainer = Trainer(build_model(arguments.model_name_or_path), TrainingArguments(**common))
     else:
-        trainer = VassoTrainer(
-            build_model(arguments.model_name_or_path), VassoTrainingArguments(method=contestant, **common)
+        classes = versions[version]
+        trainer = classes["trainer"](
+            build_model(arguments.model_name_or_path), classes["arguments"](method=method, **common)
         )
     total = arguments.steps * (arguments.rounds + 1)
     trainer.create_optimizer_and_scheduler(num_training_steps=total)
@@ -94,6 +120,7 @@ def main() -> None:
     parser.add_argument("--length", type=int, default=64, help="tokens per example")
     parser.add_argument("--rounds", type=int, default=20, help="counted rounds of each contestant")
     parser.add_argument("--steps", type=int, default=1, help="steps of a round; 10 for methods whose steps differ")
+    parser.add_argument("--against", help="another checkout of this package, whose methods take turns with these")
     arguments = parser.parse_args()
     torch.set_default_device("cuda" if torch.cuda.is_available() else "cpu")
     batch = {
@@ -101,7 +128,12 @@ def main() -> None:
         "attention_mask": torch.ones(arguments.batch_size, arguments.length, dtype=torch.long),
         "labels": torch.randint(0, 2, (arguments.batch_size,)),
     }
-    built = {name: build_step(name, arguments, batch) for name in [FLOOR, *arguments.methods]}
+    versions = {"": {"trainer": VassoTrainer, "arguments": VassoTrainingArguments}}
+    contestants = [FLOOR, *arguments.methods]
+    if arguments.against is not None:
+        versions[AGAINST.removeprefix("@")] = of_checkout(arguments.against)
+        contestants += [f"{name}{AGAINST}" for name in arguments.methods]
+    built = {name: build_step(name, arguments, batch, versions) for name in contestants}
     for step, _ in [*built.values()] * 2:  # warm-up: allocations, the optimizer's state
         step()
     rounds = [
@@ -111,7 +143,7 @@ def main() -> None:
         line = {"contestant": name, "n": arguments.rounds, "seconds": statistics.median(r[name] for r in rounds)}
         made = arguments.steps * arguments.rounds + 2
         line |= {f"{kind}_passes": round(count / made, 3) for kind, count in passes().items()}
-        for base in (FLOOR, "none"):
+        for base in (FLOOR, "none", f"{name}{AGAINST}"):
             if base in built:
                 low, middle, high = statistics.quantiles([r[name] / r[base] for r in rounds], n=4)
                 line[f"over_{base}"] = {"median": round(middle, 3), "quartiles": [round(low, 3), round(high, 3)]}
