@@ -12,6 +12,7 @@ from two_processes import (
     CAN_RESUME,
     CASES,
     NAN_AT,
+    NAN_PASSES,
     RESUMED,
     RESUMED_AT,
     evaluate,
@@ -117,14 +118,19 @@ def test_resumed_is_straight(ranks, name):
     assert 0 < RESUMED_AT < STEPS // 2
 
 
-def test_nan_on_one_rank(ranks, tmp_path):
-    """Both ranks go on along the last adversary, as one process does whose whole batch was lost."""
-    one = train_with_nan(tmp_path, num_processes=1)
+@pytest.mark.parametrize("where", NAN_PASSES)
+def test_nan_on_one_rank(ranks, tmp_path, where):
+    """
+    Both ranks do as one process does whose whole batch was lost: go on along the last adversary, or without one where
+    the pass at w + eps was lost.
+    """
+    one = train_with_nan(tmp_path, num_processes=1, number=NAN_PASSES[where])
+    name = f"nan {where}"
     skipped = [int(step >= NAN_AT) for step in range(STEPS)]
     for results in ranks:
-        assert [entry["sharpness/skipped"] for entry in results["nan"]["logs"]] == skipped
-        assert distance(results["nan"]["weights"], one["weights"]) <= 1e-12
-        assert distance(results["nan"]["weights"], results["vasso"]["weights"]) > PERTURBED
+        assert [entry["sharpness/skipped"] for entry in results[name]["logs"]] == skipped
+        assert distance(results[name]["weights"], one["weights"]) <= 1e-12
+        assert distance(results[name]["weights"], results["vasso"]["weights"]) > PERTURBED
 
 
 def test_evaluation_loss_does_not_grow_with_the_processes(saved, tmp_path):

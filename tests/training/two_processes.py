@@ -161,8 +161,12 @@ def evaluate(output_dir: Path, num_processes: int) -> float:
     return trainer.evaluate(sentences(24))["eval_loss"]
 
 
-def train_with_nan(output_dir: Path, num_processes: int) -> dict[str, Any]:
-    """The loss at w of one step is not a number: on the only process, or on the second of two alone."""
+NAN_PASSES = {"at w": 2 * NAN_AT, "at w + eps": 2 * NAN_AT + 1}
+"""The number of the pass whose loss is lost."""
+
+
+def train_with_nan(output_dir: Path, num_processes: int, number: int) -> dict[str, Any]:
+    """The loss of one pass is not a number: on the only process, or on the second of two alone."""
     trainer = build_trainer(
         output_dir,
         bert(),
@@ -172,7 +176,7 @@ def train_with_nan(output_dir: Path, num_processes: int) -> dict[str, Any]:
         **numbers("vasso"),
     )
     if trainer.accelerator.process_index == num_processes - 1:
-        trainer.disturb = {2 * NAN_AT: lambda loss: loss * math.nan}
+        trainer.disturb = {number: lambda loss: loss * math.nan}
     return ended(run(trainer))
 
 
@@ -229,7 +233,8 @@ def main(folder: Path) -> None:
     results = {name: train_case(name, folder / name, num_processes=2) for name in CASES}
     for name in RESUMED if CAN_RESUME else ():
         results |= train_and_resume(name, folder / name)
-    results["nan"] = train_with_nan(folder / "nan", num_processes=2)
+    for where, number in NAN_PASSES.items():
+        results[f"nan {where}"] = train_with_nan(folder / f"nan {where}", num_processes=2, number=number)
     evaluated = evaluate(folder / "evaluated", num_processes=2)
     translated = translate(folder / "translated", num_processes=2)
     torch.save(
