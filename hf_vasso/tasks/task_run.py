@@ -145,6 +145,8 @@ class TaskRun(ABC, Generic[Arguments]):
             asked = binding_arguments(self.arguments, self.training)
             if self.folder.path.resolve() == Path(self.arguments.model).resolve():
                 asked.pop(FINGERPRINT, None)  # the trained model takes the place of the one with which it began
+            if self.folder.training is not None:
+                del asked["num_processes"]  # any number of them evaluates and predicts the same
             self.folder.check_arguments(asked)
 
     def show(self) -> int:
@@ -311,7 +313,7 @@ class TaskRun(ABC, Generic[Arguments]):
             method={"name": method.name, "numbers": method.numbers, "paper": paper},
             seed=self.training.seed,
             directions={name: self.direction(name) for name in outcome["metrics"]},
-            arguments={**with_base_names(result_arguments(arguments, self.training)), **self.folder.model_fingerprint},
+            arguments={**with_base_names(result_arguments(arguments, self.training)), **self.folder.of_training},
             given=given_flags(arguments, self.training),
             **outcome,
         )

@@ -171,6 +171,18 @@ def test_whatever_has_trained_can_be_submitted(runs, way, tmp_path):
     assert (after.label, after.metrics, after.cost) == (before.label, before.metrics, before.cost)
 
 
+def test_what_two_processes_have_trained_one_can_submit(runs, tmp_path):
+    run_file, result_file = runs / "cola" / "run.json", runs / "cola" / "result.json"
+    content = json.loads(run_file.read_text())
+    content["arguments"]["num_processes"] = 2
+    run_file.write_text(json.dumps(content))
+    before = read_record(result_file)
+    before.arguments["num_processes"] = 2
+    write_record(before, runs / "cola")
+    assert main(["submit", str(runs), "--out", str(tmp_path / "glue.zip")]) == 0
+    assert read_record(result_file).arguments == before.arguments
+
+
 def test_ax_is_predicted_with_the_model_of_mnli(runs, tmp_path):
     predicted_run(runs / "ax", "ax", read_record(runs / "cola" / "result.json"))
     (runs / "ax" / "predictions_test.tsv").write_text("of a model that was trained before")
