@@ -60,6 +60,9 @@ class TaskRun(ABC, Generic[Arguments]):
     fingerprints: dict[str, str]
     """Split name to that of its data."""
 
+    environment: dict[str, Any]
+    """The record's entry about where it takes place."""
+
     def __init__(self, arguments: Arguments, training: AnyTrainingArguments) -> None:
         self.arguments = arguments
         self.training = training
@@ -184,6 +187,7 @@ class TaskRun(ABC, Generic[Arguments]):
             trains = self.training.do_train and not has_trained
             arguments = self.arguments.with_trained_model(self.folder.path) if has_trained else self.arguments
             self.load(arguments, trains)
+        self.environment = environment(_device_name(self.training.device), torch.get_num_threads())
         if self.training.process_index == 0:  # only now, so that a mistake found above can be mended without --fresh
             self.folder.begin(binding_arguments(self.arguments, self.training), self.arguments.fresh)
         if trains:
@@ -204,7 +208,7 @@ class TaskRun(ABC, Generic[Arguments]):
         metrics = predicted.get("metrics", {})  # they stand first, and those of an earlier prediction do not hold
         outcome = {**evaluated, **predicted, "metrics": {**metrics, **evaluated["metrics"], **metrics}}
         trained = (self.folder.training or _NOT_TRAINED)["entries"]
-        record = self._record(arguments, {"environment": self._environment(), **trained, **outcome})
+        record = self._record(arguments, {"environment": self.environment, **trained, **outcome})
         if self.training.process_index == 0:
             write_record(record, self.folder.path)
         self.trainer.card = self.card(record)
@@ -275,7 +279,7 @@ class TaskRun(ABC, Generic[Arguments]):
                 "train_examples": len(self.splits["train"]),
                 "cost": self.cost(clock),
                 "history": _history(self.trainer.state.log_history),
-                "environment": self._environment(),
+                "environment": self.environment,
             }
             self.folder.keep_training({"entries": entries, "fingerprints": self.fingerprints})
 
@@ -317,9 +321,6 @@ class TaskRun(ABC, Generic[Arguments]):
             given=given_flags(arguments, self.training),
             **outcome,
         )
-
-    def _environment(self) -> dict[str, Any]:
-        return environment(_device_name(self.training.device), torch.get_num_threads())
 
     def _say(self, message: str) -> None:
         if self.training.process_index == 0:
