@@ -63,6 +63,25 @@ def test_nothing_heavy_is_loaded_before_it_is_used(statement):
     assert run(sys.executable, "-c", f"{statement}; print('loaded:'); {check}").partition("loaded:")[2].strip() == ""
 
 
+STARTED = """
+import importlib, pkgutil, sys
+started = []
+STARTS = ("subprocess.Popen", "os.posix_spawn", "os.fork", "os.exec", "os.system")
+sys.addaudithook(lambda event, arguments: started.append((event, arguments)) if event in STARTS else None)
+import hf_vasso
+for module in pkgutil.walk_packages(hf_vasso.__path__, "hf_vasso."):
+    if not module.name.endswith("__main__"):
+        importlib.import_module(module.name)
+for name in hf_vasso.__all__:
+    getattr(hf_vasso, name)
+print("started:", [(event, arguments[:2]) for event, arguments in started])
+"""
+
+
+def test_importing_starts_no_other_process():
+    assert run(sys.executable, "-c", STARTED, cwd=ROOT).partition("started:")[2].strip() == "[]"
+
+
 # --- names ---
 
 

@@ -2,6 +2,7 @@
 
 import platform
 import subprocess
+from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -25,7 +26,8 @@ _PACKAGES = (
 
 def environment(device: str, threads: int) -> dict[str, Any]:
     """
-    Describe where a run takes place.
+    Describe where a run takes place. By the end of a long run the checkout may be at another commit than the code that
+    is loaded, so it is asked at the beginning.
 
     Args:
         device: "cpu", or the name of the accelerator.
@@ -41,9 +43,10 @@ def environment(device: str, threads: int) -> dict[str, Any]:
             packages[name] = version(name)
         except PackageNotFoundError:  # run from a checkout that is not installed
             continue
-    return {"device": device, "threads": threads, "packages": packages, "commit": _COMMIT}
+    return {"device": device, "threads": threads, "packages": packages, "commit": _commit()}
 
 
+@cache
 def _commit() -> str | None:
     """The commit of this package's checkout, with "-dirty" where files differ from it."""
     root = Path(__file__).parents[2]
@@ -54,7 +57,3 @@ def _commit() -> str | None:
         return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
     except (OSError, subprocess.CalledProcessError):  # no git, or no commit yet
         return None
-
-
-# Of the code that is loaded now: by the end of a long run the checkout may be at another commit.
-_COMMIT = _commit()

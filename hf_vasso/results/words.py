@@ -1,8 +1,9 @@
 """Counts, ranges and lists as people say them."""
 
+import unicodedata
 from collections.abc import Iterable, Sequence
 
-__all__ = ["all_of", "counted", "joined_names", "listed", "one_or_range"]
+__all__ = ["all_of", "as_read", "counted", "joined_names", "listed", "one_or_range", "unlike"]
 
 _MOST_SHOWN = 5
 
@@ -71,3 +72,35 @@ def listed(words: Iterable[str]) -> str:
     words = list(words)
     more = len(words) - _MOST_SHOWN
     return ", ".join(words[:_MOST_SHOWN]) + (f" and {more} more" if more > 0 else "")
+
+
+def as_read(name: str) -> str:
+    """
+    What a reader sees of a name: equal for names that look alike.
+
+    Example:
+        >>> as_read("a  b ") == as_read("a b")
+        True
+    """
+    return " ".join(unicodedata.normalize("NFKC", name).split())
+
+
+def unlike(taken: Iterable[str], name: str) -> str:
+    """
+    A name that does not look like others.
+
+    Args:
+        taken: The others.
+        name: What is wanted.
+
+    Returns:
+        The name, with a word that tells it apart where it is taken.
+
+    Example:
+        >>> unlike(["sam"], "sam "), unlike(["sam"], "vasso")
+        ('sam, another', 'vasso')
+    """
+    seen = set(map(as_read, taken))
+    while as_read(name) in seen:
+        name = f"{name.strip()}, another"
+    return name

@@ -1,13 +1,23 @@
 """Which flags bind a run: those that change its training, its evaluation or its predictions, as records keep them."""
 
+import inspect
+from collections.abc import Mapping
 from dataclasses import MISSING, Field, fields
 from typing import Any
 
+from hf_vasso.methods import METHODS, get_method
 from hf_vasso.tasks.model_files import FINGERPRINT, model_fingerprint
 from hf_vasso.tasks.task_arguments import PATHS, TaskArguments, base_name
 from hf_vasso.training.arguments import AnyTrainingArguments
 
-__all__ = ["binding_arguments", "given_flags", "recorded_arguments", "result_arguments", "with_base_names"]
+__all__ = [
+    "as_given",
+    "binding_arguments",
+    "given_flags",
+    "recorded_arguments",
+    "result_arguments",
+    "with_base_names",
+]
 
 # Flags that change neither the training nor its evaluation, so that a repeated command may change them. Evaluation
 # during training is not among them: it decides which checkpoint is the best one and a plateau's learning rate.
@@ -125,6 +135,28 @@ def given_flags(arguments: TaskArguments, training: AnyTrainingArguments) -> lis
         for name, value in result_arguments(arguments, training).items()
         if name in numbers or (name in entries and name not in _FILLED_IN and _is_given(value, entries[name]))
     ]
+
+
+def as_given(flags: Mapping[str, Any]) -> dict[str, Any]:
+    """
+    The flags of `result_arguments` as a command takes them, which gives the same ones again.
+
+    Args:
+        flags: What `result_arguments` or `binding_arguments` gave.
+
+    Returns:
+        The flags with those numbers of the method in `method_args` that are not the preset's own.
+    """
+    own, uses = get_method(flags["method"]), inspect.signature(METHODS[flags["method"]]).parameters
+    # A number that is None is not recorded.
+    numbers = {name: flags[name] for name in uses if name in flags and flags[name] != own.numbers.get(name)}
+    if flags.get("ascent_every") is not None:
+        numbers.pop("k", None)  # the same number
+    elif "k" in flags and "k" not in uses:
+        numbers["ascent_every"] = flags["k"]
+    if flags.get("ascent_fraction") is None and own.ascent_fraction < 1.0:
+        numbers["ascent_fraction"] = 1.0  # all examples, which is not recorded
+    return {**flags, **dict.fromkeys(("rho", "theta")), "method_args": numbers}
 
 
 def with_base_names(arguments: dict[str, Any]) -> dict[str, Any]:

@@ -155,10 +155,13 @@ class RunFolder:
         return self._read()["arguments"]
 
     @property
-    def model_fingerprint(self) -> dict[str, Any]:
-        """The entry of `arguments` about the model's files; empty where an earlier version began the run."""
+    def of_training(self) -> dict[str, Any]:
+        """
+        The entries of `arguments` about the training that a later command cannot see: "num_processes" and the model's
+        "model_fingerprint"; empty where the run has not begun, or an earlier version began it.
+        """
         arguments = self.arguments if self._file.exists() else {}
-        return {name: value for name, value in arguments.items() if name == FINGERPRINT}
+        return {name: arguments[name] for name in ("num_processes", FINGERPRINT) if name in arguments}
 
     @property
     def training(self) -> dict[str, Any] | None:

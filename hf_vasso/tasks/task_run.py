@@ -60,6 +60,9 @@ class TaskRun(ABC, Generic[Arguments]):
     fingerprints: dict[str, str]
     """Split name to that of its data."""
 
+    environment: dict[str, Any]
+    """The record's entry about where it takes place."""
+
     def __init__(self, arguments: Arguments, training: AnyTrainingArguments) -> None:
         self.arguments = arguments
         self.training = training
@@ -145,6 +148,8 @@ class TaskRun(ABC, Generic[Arguments]):
             asked = binding_arguments(self.arguments, self.training)
             if self.folder.path.resolve() == Path(self.arguments.model).resolve():
                 asked.pop(FINGERPRINT, None)  # the trained model takes the place of the one with which it began
+            if self.folder.training is not None:
+                del asked["num_processes"]  # any number of them evaluates and predicts the same
             self.folder.check_arguments(asked)
 
     def show(self) -> int:
@@ -182,6 +187,7 @@ class TaskRun(ABC, Generic[Arguments]):
             trains = self.training.do_train and not has_trained
             arguments = self.arguments.with_trained_model(self.folder.path) if has_trained else self.arguments
             self.load(arguments, trains)
+        self.environment = environment(_device_name(self.training.device), torch.get_num_threads())
         if self.training.process_index == 0:  # only now, so that a mistake found above can be mended without --fresh
             self.folder.begin(binding_arguments(self.arguments, self.training), self.arguments.fresh)
         if trains:
@@ -202,7 +208,7 @@ class TaskRun(ABC, Generic[Arguments]):
         metrics = predicted.get("metrics", {})  # they stand first, and those of an earlier prediction do not hold
         outcome = {**evaluated, **predicted, "metrics": {**metrics, **evaluated["metrics"], **metrics}}
         trained = (self.folder.training or _NOT_TRAINED)["entries"]
-        record = self._record(arguments, {"environment": self._environment(), **trained, **outcome})
+        record = self._record(arguments, {"environment": self.environment, **trained, **outcome})
         if self.training.process_index == 0:
             write_record(record, self.folder.path)
         self.trainer.card = self.card(record)
@@ -273,7 +279,7 @@ class TaskRun(ABC, Generic[Arguments]):
                 "train_examples": len(self.splits["train"]),
                 "cost": self.cost(clock),
                 "history": _history(self.trainer.state.log_history),
-                "environment": self._environment(),
+                "environment": self.environment,
             }
             self.folder.keep_training({"entries": entries, "fingerprints": self.fingerprints})
 
@@ -311,13 +317,10 @@ class TaskRun(ABC, Generic[Arguments]):
             method={"name": method.name, "numbers": method.numbers, "paper": paper},
             seed=self.training.seed,
             directions={name: self.direction(name) for name in outcome["metrics"]},
-            arguments={**with_base_names(result_arguments(arguments, self.training)), **self.folder.model_fingerprint},
+            arguments={**with_base_names(result_arguments(arguments, self.training)), **self.folder.of_training},
             given=given_flags(arguments, self.training),
             **outcome,
         )
-
-    def _environment(self) -> dict[str, Any]:
-        return environment(_device_name(self.training.device), torch.get_num_threads())
 
     def _say(self, message: str) -> None:
         if self.training.process_index == 0:

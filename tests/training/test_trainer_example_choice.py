@@ -150,4 +150,4 @@ def test_the_ascent_takes_the_first_examples(train, monkeypatch):
     trained = train(bert(), sentences(), method="sam", rho=0.3, ascent_fraction=0.4, max_steps=1, **split)
     assert taken == [(2, [0, 1]), (2, [0, 1])]  # ceil(0.4 * 8) = 4
     assert trained.trainer.sharpness_passes() == {"forward": 6, "backward": 6}
-    assert trained.logs[0]["sharpness/loss_at"] == "perturbed"
+    assert trained.logs[0]["sharpness/loss_at_perturbed"] == 1.0

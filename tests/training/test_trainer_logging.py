@@ -1,5 +1,8 @@
 """What is logged about sharpness, when, and that it is true."""
 
+import gc
+import math
+
 import pytest
 import torch
 from observed_training import BatchRecorder
@@ -15,7 +18,9 @@ from tiny_training import (
 from torch.nn.utils import get_total_norm
 from transformers import Trainer, TrainerCallback
 
-from hf_vasso import SharpnessAwareStep
+from hf_vasso import METHODS, SharpnessAwareStep
+from hf_vasso.engine import StepResult
+from hf_vasso.training.sharpness_log import SharpnessLog
 
 KEYS = {f"sharpness/{name}" for name in ("gap", "perturbation_norm", "cosine", "skipped")}
 
@@ -34,10 +39,26 @@ def test_keys(train, method):
 @pytest.mark.parametrize("method", ["msam", "vasso-free"])
 def test_keys_of_a_method_without_a_pass_at_w(train, method):
     first, second = train(bert(), sentences(), **numbers(method), logging_steps=3, max_steps=6).logs
-    keys = {"sharpness/perturbation_norm", "sharpness/skipped", "sharpness/loss_at"}
+    keys = {"sharpness/perturbation_norm", "sharpness/skipped", "sharpness/loss_at_perturbed"}
     assert sharpness(first) == sharpness(second) == keys
-    assert second["sharpness/loss_at"] == "perturbed"
+    assert second["sharpness/loss_at_perturbed"] == 1.0
     assert second["sharpness/perturbation_norm"] == pytest.approx(0.3, rel=1e-6)
+
+
+def test_the_share_of_the_losses_at_the_perturbed_weights(train):
+    """Every other step of VASSO-Re makes the pass at w + eps alone."""
+    logs = train(bert(), sentences(), **numbers("vasso-re"), logging_steps=3, max_steps=7).logs
+    assert [entry["sharpness/loss_at_perturbed"] for entry in logs] == [1 / 3, 2 / 3]
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_every_logged_value_is_a_number(train, method):
+    """TensorBoard, and others that `report_to` names, take `int` and `float` and nothing else."""
+    reader = LogReader()
+    callbacks = {"callbacks": [reader], "eval_dataset": sentences(8)}
+    train(bert(), sentences(), **numbers(method), eval_strategy="epoch", trainer_options=callbacks)
+    values = {name: value for logs in reader.logs for name, value in logs.items()}
+    assert {name: value for name, value in values.items() if type(value) not in (int, float)} == {}
 
 
 def test_other_logs_are_left_alone(train):
@@ -135,6 +156,34 @@ def test_gap_is_the_mean_since_the_last_log(train):
         assert entry["sharpness/gap"] == pytest.approx(sum(gaps) / 4, rel=1e-9)
         last = every[4 * index + 3]
         assert entry["sharpness/cosine"] == last["sharpness/cosine"]
+
+
+def test_gaps_that_are_not_finite_are_left_out_of_the_mean():
+    log = SharpnessLog()
+    for gap in (0.5, math.nan, 1.0, math.inf, -math.inf, None):
+        log.add(StepResult(torch.tensor(2.0), gap=None if gap is None else torch.tensor(gap)))
+    assert log.flush(0, torch.clone) == {"sharpness/gap": 0.75, "sharpness/skipped": 0}
+    assert log.flush(0, torch.clone) == {}
+    log.add(StepResult(torch.tensor(2.0), gap=torch.tensor(math.nan)))
+    assert math.isnan(log.flush(0, torch.clone)["sharpness/gap"])
+
+
+def test_gaps_in_half_precision_are_summed_in_single():
+    log = SharpnessLog()
+    for _ in range(3000):
+        log.add(StepResult(torch.tensor(2.0), gap=torch.tensor(0.5, dtype=torch.bfloat16)))
+    assert log.flush(0, torch.clone)["sharpness/gap"] == 0.5
+
+
+def test_no_tensor_of_an_earlier_step_is_kept():
+    """However long nobody logs."""
+    log, kept = SharpnessLog(), []
+    for _ in range(3):
+        for _ in range(10):
+            log.add(StepResult(torch.tensor(2.0), gap=torch.tensor(0.5), perturbation_norm=torch.tensor(0.1)))
+        gc.collect()
+        kept.append(sum(issubclass(type(thing), torch.Tensor) for thing in gc.get_objects()))
+    assert kept == [kept[0]] * 3
 
 
 def test_accumulation_logs_the_same(train):

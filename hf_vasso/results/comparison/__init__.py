@@ -55,7 +55,9 @@ class Comparison:
 
     def name(self, label: str) -> str:
         """What is read for a method's label, on all tasks: "AdamW/SGD" where they differ in it."""
-        return joined_names(runs.name(label) for runs in self.tasks if label in runs.methods) or label
+        return joined_names(runs.name(label) for runs in self.tasks if label in runs.methods) or self.tasks[0].name(
+            label
+        )
 
 
 def compare(collection: Collection) -> Comparison:

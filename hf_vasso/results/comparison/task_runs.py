@@ -1,6 +1,6 @@
 """Sort records into tasks and methods: what stands side by side in a report, in the order in which it is printed."""
 
-from collections.abc import Container, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from hf_vasso.results.collection import Collection
@@ -8,8 +8,12 @@ from hf_vasso.results.identity import distinguishing_words, run_identity
 from hf_vasso.results.method_labels import BASE, labels_of_family
 from hf_vasso.results.record import Record, display_name
 from hf_vasso.results.suite_plan import PlannedRun
+from hf_vasso.results.words import as_read, unlike
 
-__all__ = ["TaskRuns", "group_by_task"]
+__all__ = ["MAJORITY", "TaskRuns", "group_by_task"]
+
+MAJORITY = "majority class"
+"""What the most frequent label is called where it stands among methods."""
 
 _GLUE_ORDER = ("cola", "sst2", "mrpc", "stsb", "qqp", "mnli", "qnli", "rte", "wnli")
 
@@ -26,6 +30,7 @@ class TaskRuns:
         model: The model.
         where: What sentences and figures call it: the task, with the model where there are several.
         methods: Method label to records, sorted by seed.
+        names: Every label of the report to what is read for it, unlike what is read for any other.
     """
 
     task: str
@@ -33,6 +38,7 @@ class TaskRuns:
     model: str
     where: str
     methods: dict[str, list[Record]]
+    names: dict[str, str]
 
     @property
     def identity(self) -> tuple[str, ...]:
@@ -61,9 +67,7 @@ class TaskRuns:
 
     def name(self, label: str) -> str:
         """What is read for a method's label; a label without runs stands for itself."""
-        if label not in self.methods:
-            return label
-        return display_name(label, str(self.methods[label][0].arguments.get("optim")))
+        return self.names.get(label, label)
 
 
 def group_by_task(collection: Collection) -> list[TaskRuns]:
@@ -83,21 +87,36 @@ def group_by_task(collection: Collection) -> list[TaskRuns]:
         variants = groups.setdefault((record.model, record.task_label), {})
         variants.setdefault(run_identity(record), []).append(record)
     several = len({model for model, _ in groups}) > 1
+    names = _names(collection)
     tasks: list[TaskRuns] = []
     for (model, task_label), variants in groups.items():
         for identity, words in distinguishing_words(list(variants)).items():
-            task = _unlike(
-                {runs.task for runs in tasks if runs.model == model},
-                f"{task_label} ({words})" if words else task_label,
-            )
+            taken = [runs.task for runs in tasks if runs.model == model]
+            task = unlike(taken, f"{task_label} ({words})" if words else task_label)
             where = f"{task} with {model}" if several else task
-            tasks.append(TaskRuns(task, task_label, model, where, _by_label(variants[identity])))
+            methods = _by_label(variants[identity])
+            base = {BASE: _optimizer(methods[BASE][0])} if BASE in methods else {}
+            tasks.append(TaskRuns(task, task_label, model, where, methods, {**base, **names}))
     return tasks
 
 
-def _unlike(taken: Container[str], name: str) -> str:
-    """The name, with a word that tells it apart where it is taken: a label may read like another one with its data."""
-    return _unlike(taken, f"{name}, another") if name in taken else name
+def _names(collection: Collection) -> dict[str, str]:
+    """What is read for each label, without `BASE` where it can go by its optimizer: all of them look different."""
+    planned = [run for plan in collection.plans for run in plan.runs]
+    labels = dict.fromkeys(run.label for run in [*collection.records, *planned, *collection.failures])
+    # A base with several optimizers has all their names, as in "AdamW/SGD".
+    optimizers = {as_read(_optimizer(record)) for record in collection.records if record.label == BASE}
+    others = [label for label in labels if label != BASE]
+    if not any(set(as_read(label).split("/")) <= optimizers for label in others):
+        labels.pop(BASE, None)
+    names: dict[str, str] = {}
+    for label in labels:
+        names[label] = unlike([MAJORITY, *names.values()], label)
+    return names
+
+
+def _optimizer(record: Record) -> str:
+    return display_name(BASE, record.arguments.get("optim", BASE))
 
 
 class _Order:

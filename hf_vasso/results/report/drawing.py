@@ -3,7 +3,7 @@
 import io
 import re
 import warnings
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,6 +12,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from hf_vasso.results.method_labels import BASE
+from hf_vasso.results.words import as_read
 
 __all__ = [
     "BLUE",
@@ -24,6 +25,7 @@ __all__ = [
     "draw_panel",
     "legend_columns",
     "short",
+    "short_names",
     "styles",
 ]
 
@@ -145,6 +147,32 @@ def short(name: str, longest: int = 24) -> str:
     """
     name = " ".join(name.split())
     return name if len(name) <= longest else name[: longest - 1] + "…"
+
+
+def short_names(names: Sequence[str], longest: int = 24) -> list[str]:
+    """
+    Cut names that a figure has no room for, so that they still differ.
+
+    Args:
+        names: As they come.
+        longest: The number of characters there is room for.
+
+    Returns:
+        Each name on one line; those that would be cut to the same end in numbers.
+
+    Example:
+        >>> short_names(["sam", "vasso-rho-0.01", "vasso-rho-0.02"], 10)
+        ['sam', 'vasso-rho…', 'vasso-rh…2']
+    """
+    cut: list[str] = []
+    for name in names:
+        text, number = short(name, longest), 1
+        while as_read(text) in map(as_read, cut):
+            number += 1
+            end = f"…{number}"
+            text = short(name, longest - len(end) + 1).removesuffix("…") + end
+        cut.append(text)
+    return cut
 
 
 def legend_columns(names: Iterable[str]) -> int:

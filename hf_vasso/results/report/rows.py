@@ -13,6 +13,7 @@ from hf_vasso.results.comparison.metric_words import (
     shared_name,
 )
 from hf_vasso.results.comparison.sentence_tests import SENTENCE_METRIC
+from hf_vasso.results.comparison.task_runs import MAJORITY
 from hf_vasso.results.words import joined_names, one_or_range
 
 __all__ = [
@@ -78,7 +79,7 @@ def score_rows(comparison: Comparison) -> list[Row]:
         rows.append(
             {
                 **_model(comparison, model),
-                "method": "majority class",
+                "method": MAJORITY,
                 **{headers[task]: _majority_words(found[task], metrics) for task, metrics in columns.items()},
                 **dict.fromkeys(map(_average_header, averaged), ""),
                 "n": "",

@@ -1,6 +1,5 @@
 """Zip the test predictions of finished runs for GLUE's leaderboard, predicting first: what `hf-vasso submit` does."""
 
-import inspect
 import sys
 from argparse import ArgumentParser
 from collections.abc import Iterable, Mapping, Sequence
@@ -9,9 +8,9 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, TypeVar
 
-from hf_vasso.methods import METHODS
 from hf_vasso.results.record import RESULT_FILE, Record, RecordError, read_record
 from hf_vasso.results.submission import LEADERBOARD_FILES, Predictions, write_submission
+from hf_vasso.tasks.binding import as_given
 from hf_vasso.tasks.errors import UserError, user_errors
 from hf_vasso.tasks.glue.arguments import GlueArguments
 from hf_vasso.tasks.glue.data import load_task
@@ -226,16 +225,8 @@ def _predict_ax(mnli: _Run, folder: Path) -> _Run:
 
 def _flags(run: _Run, output_dir: Path) -> tuple[GlueArguments, VassoTrainingArguments]:
     """The flags with which a run began, for a prediction."""
-    began = run.folder.arguments
-    numbers = {name: began[name] for name in inspect.signature(METHODS[began["method"]]).parameters}
-    flags = {
-        **began,
-        **dict.fromkeys(("rho", "theta")),  # with the method's other numbers they stand in method_args
-        "method_args": numbers,
-        "output_dir": str(output_dir),
-        "do_predict": True,
-        "report_to": "none",
-    }
+    began = as_given(run.folder.arguments)
+    flags = {**began, "output_dir": str(output_dir), "do_predict": True, "report_to": "none"}
     return _made_of(flags, GlueArguments), _made_of(flags, VassoTrainingArguments)
 
 

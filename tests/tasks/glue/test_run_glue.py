@@ -96,6 +96,22 @@ def test_a_later_command_leaves_where_the_run_was_trained(flags, folder, monkeyp
     assert read_record(folder / "result.json").environment == before
 
 
+def test_the_commit_is_asked_before_the_training_begins(flags, folder, monkeypatch):
+    """And not by a plan: the code that is loaded is that of the commit at the beginning."""
+    asked = []
+
+    def commit() -> str:
+        asked.append((folder / "run.json").exists())
+        return "a" * 40
+
+    monkeypatch.setattr("hf_vasso.results.environment._commit", commit)
+    assert main([*flags, "--dry_run"]) == 0
+    assert asked == []
+    assert main(flags) == 0
+    assert asked == [False]
+    assert read_record(folder / "result.json").environment["commit"] == "a" * 40
+
+
 def test_record(flags, folder, tiny_bert, capsys):
     assert main([*flags, "--rho", "0.1"]) == 0
     record = read_record(folder / "result.json")

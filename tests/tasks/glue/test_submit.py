@@ -1,5 +1,6 @@
 """`hf-vasso submit` on small test sets: which runs it takes, what it predicts, what it refuses and says."""
 
+import inspect
 import json
 import shutil
 from dataclasses import replace
@@ -9,7 +10,10 @@ from zipfile import ZipFile
 import pytest
 
 from hf_vasso.cli import main
+from hf_vasso.methods import METHODS
 from hf_vasso.results.record import Record, read_record, write_record
+from hf_vasso.tasks.binding import binding_arguments, recorded_arguments
+from hf_vasso.tasks.commands import task_run
 from hf_vasso.tasks.glue.table import TASKS
 
 SIZE = 3  # of every test set here
@@ -64,6 +68,49 @@ def predicted_run(folder: Path, task: str, record: Record, **changes) -> None:
         (folder / f"predictions_{split}.tsv").write_text("index\tprediction\n" + "".join(lines))
 
 
+def number_flags(method: str) -> list[str]:
+    """Other numbers than the method's own, all of them that it has and that are not None."""
+    changed = {
+        name: parameter.default / 2 if isinstance(parameter.default, float) else parameter.default + 1
+        for name, parameter in inspect.signature(METHODS[method]).parameters.items()
+        if parameter.default is not None
+    }
+    return ["--method_args", json.dumps(changed)]
+
+
+WAYS_TO_TRAIN = {
+    **{f"{name}, its own numbers": ["--method", name] for name in METHODS},
+    **{f"{name}, other numbers": ["--method", name, *number_flags(name)] for name in METHODS},
+    **{
+        words: words.split()
+        for words in (
+            "--method sam --rho 0.2 --rho_warmup_steps 0.5 --rho_scheduler_type linear",
+            "--method vasso --theta 0.3 --no_perturb bias|LayerNorm --same_dropout False --ascent_sync False",
+            "--method sam --ascent_every 3",
+            "--method sam --ascent_fraction 0.5",
+            "--method vasso-quarter --ascent_fraction 1.0 --ascent_every 2",
+            "--method vasso-re --ascent_every 3",
+            "--method vasso-looksam --ascent_every 3",
+            '--lr_scheduler_kwargs {"num_cycles":2} --lr_scheduler_type cosine --optim adafactor',
+            "--load_best_model_at_end --eval_strategy steps --save_steps 1 --eval_steps 1 --label_smoothing_factor .1",
+        )
+    },
+    **{
+        f"--method {name} --method_args {numbers}": ["--method", name, "--method_args", json.dumps(numbers)]
+        for name, numbers in (
+            ("vasso-re", {"p": 0.3}),
+            ("vasso-re", {"k": 4}),
+            ("mesa", {"decay": 0.9}),
+            ("gsam", {"rho": 0.2, "rho_min": 0.1}),
+            ("sam", {"ascent_every": 4}),
+            ("looksam", {"ascent_every": 4}),
+            ("sam", {"ascent_fraction": 0.5}),
+            ("vasso-quarter", {"ascent_fraction": 1.0}),
+        )
+    },
+}
+
+
 def lines(out: Path, name: str) -> list[str]:
     with ZipFile(out) as archive:
         return archive.read(name).decode().splitlines()
@@ -90,6 +137,50 @@ def test_what_has_trained_predicts_and_all_is_zipped(runs, tmp_path, capsys):
     assert main(["submit", str(runs), "--out", str(out)]) == 0
     assert out.read_bytes() == first
     assert str(runs) not in capsys.readouterr().out  # nothing was predicted again
+
+
+@pytest.mark.parametrize("way", WAYS_TO_TRAIN)
+def test_whatever_has_trained_can_be_submitted(runs, way, tmp_path):
+    """The record and what the run was asked for stay as they are: only the predictions are added."""
+    folder, seed = runs / "cola", ["--seed", "7"]
+    began = json.loads((folder / "run.json").read_text())["arguments"]
+    words = (
+        f"glue --task_name cola --output_dir {folder} --data_dir {began['data_dir']} --report_to none --max_steps 2"
+    )
+    model = ["--model_name_or_path", began["model_name_or_path"]]
+    run = task_run([*words.split(), *model, *seed, "--method_label", "asam", *WAYS_TO_TRAIN[way]])
+    asked = json.loads(json.dumps(binding_arguments(run.arguments, run.training)))
+    content = {**json.loads((folder / "run.json").read_text()), "arguments": asked}
+    (folder / "run.json").write_text(json.dumps(content))
+    method = run.training.build_method()
+    before = replace(
+        read_record(folder / "result.json"),
+        method={"name": method.name, "numbers": method.numbers, "paper": None},
+        arguments=json.loads(json.dumps(recorded_arguments(run.arguments, run.training))),
+    )
+    write_record(before, folder)
+    for name in ("mnli", "ax"):
+        shutil.rmtree(runs / name, ignore_errors=True)
+        predicted_run(runs / name, name, before)
+    assert main(["submit", str(runs), "--out", str(tmp_path / "glue.zip")]) == 0
+    assert len(lines(tmp_path / "glue.zip", "CoLA.tsv")) == SIZE + 1
+    assert json.loads((folder / "run.json").read_text())["arguments"] == asked
+    after = read_record(folder / "result.json")
+    assert after.method["numbers"] == before.method["numbers"]
+    assert after.arguments == before.arguments
+    assert (after.label, after.metrics, after.cost) == (before.label, before.metrics, before.cost)
+
+
+def test_what_two_processes_have_trained_one_can_submit(runs, tmp_path):
+    run_file, result_file = runs / "cola" / "run.json", runs / "cola" / "result.json"
+    content = json.loads(run_file.read_text())
+    content["arguments"]["num_processes"] = 2
+    run_file.write_text(json.dumps(content))
+    before = read_record(result_file)
+    before.arguments["num_processes"] = 2
+    write_record(before, runs / "cola")
+    assert main(["submit", str(runs), "--out", str(tmp_path / "glue.zip")]) == 0
+    assert read_record(result_file).arguments == before.arguments
 
 
 def test_ax_is_predicted_with_the_model_of_mnli(runs, tmp_path):

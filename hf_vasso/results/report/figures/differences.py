@@ -1,12 +1,12 @@
 """Draw the paired differences of the contrasts with their intervals."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from matplotlib.axes import Axes
 
 from hf_vasso.results.comparison.contrasts import Contrast
 from hf_vasso.results.comparison.metric_words import SCORE, format_estimate, is_percent, metric_name
-from hf_vasso.results.report.drawing import BLUE, GREY, INK, VERMILION, Style, draw_panel, short
+from hf_vasso.results.report.drawing import BLUE, GREY, INK, VERMILION, Style, draw_panel, short_names
 from hf_vasso.results.report.figures.panel import (
     Drawing,
     list_rows,
@@ -31,6 +31,7 @@ def draw_all_differences(contrasts: Sequence[Contrast]) -> list[Drawing]:
     ]
 
 
+_LONGEST = 22  # characters of a line beside a row
 _VERDICTS = {
     "better": Style(BLUE, "o"),
     "worse": Style(VERMILION, "s"),
@@ -47,7 +48,7 @@ def _draw_differences(name: str, direction: str, contrasts: Sequence[Contrast]) 
             ends = scale * difference.mean, scale * difference.low, scale * difference.high
             paint_interval(axes, place, *ends, style, filled=style.colour != GREY)
             write_beside(axes, place, _difference_and_interval(contrast))
-        list_rows(axes, [f"{_minus(contrast)}\n{short(contrast.where)}" for contrast in contrasts])
+        list_rows(axes, _row_names(contrasts))
         unit = " in points" if is_percent(contrasts[0].metric) else ""
         axes.set_xlabel(f"difference{unit}; {_better_side(direction)}")
 
@@ -57,7 +58,8 @@ def _draw_differences(name: str, direction: str, contrasts: Sequence[Contrast]) 
         name,
         title,
         "; ".join(
-            f"{_minus(contrast)} on {contrast.where}: {_difference_and_interval(contrast)}, {contrast.verdict}"
+            f"{contrast.first_name} − {contrast.second_name} on {contrast.where}: "
+            f"{_difference_and_interval(contrast)}, {contrast.verdict}"
             for contrast in contrasts
         ),
         [
@@ -84,8 +86,18 @@ def _shown_metric(contrasts: Sequence[Contrast]) -> str:
     return metric_name(metrics.pop() if len(metrics) == 1 else SCORE)
 
 
-def _minus(contrast: Contrast) -> str:
-    return f"{short(contrast.first_name, 16)} − {short(contrast.second_name, 16)}"
+def _row_names(contrasts: Sequence[Contrast]) -> list[str]:
+    """The two methods, one below the other where they are long, and the task."""
+    names = _shortened([name for contrast in contrasts for name in (contrast.first_name, contrast.second_name)])
+    tasks = _shortened([contrast.where for contrast in contrasts])
+    pairs = [(names[contrast.first_name], names[contrast.second_name]) for contrast in contrasts]
+    lines = [" − ".join(pair) if len("".join(pair)) <= _LONGEST else "\n− ".join(pair) for pair in pairs]
+    return [f"{line}\n{tasks[contrast.where]}" for line, contrast in zip(lines, contrasts, strict=True)]
+
+
+def _shortened(names: Iterable[str]) -> dict[str, str]:
+    different = list(dict.fromkeys(names))
+    return dict(zip(different, short_names(different, _LONGEST), strict=True))
 
 
 def _difference_and_interval(contrast: Contrast) -> str:

@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 
 from hf_vasso.results.comparison.cells import Cell
 from hf_vasso.results.comparison.metric_words import format_value, is_percent, metric_name
-from hf_vasso.results.report.drawing import PAPER, Style, legend_columns, short
+from hf_vasso.results.report.drawing import PAPER, Style, legend_columns, short_names
 
 __all__ = [
     "Drawing",
@@ -119,5 +119,5 @@ def legend_below(axes: Axes, handles: Sequence[Artist], names: Sequence[str]) ->
     """What the colours and markers mean, under the panel. Collected by hand: Matplotlib hides what begins with "_"."""
     figure = axes.get_figure(root=True)
     assert figure is not None
-    names = [short(name) for name in names]
+    names = short_names(names)
     figure.legend(handles, names, loc="outside lower left", ncols=legend_columns(names))

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from matplotlib.axes import Axes
 
 from hf_vasso.results.comparison.cells import Cell
-from hf_vasso.results.report.drawing import Style, draw_panel, short
+from hf_vasso.results.report.drawing import Style, draw_panel, short_names
 from hf_vasso.results.report.figures.panel import (
     Drawing,
     axis_label,
@@ -28,7 +28,8 @@ def draw_scores(name: str, cells: Sequence[Cell], look: dict[str, Style]) -> Dra
     def paint(axes: Axes) -> None:
         for place, cell in enumerate(cells):
             _paint_cell(axes, place, cell, look[cell.method])
-        list_rows(axes, [f"{short(cell.name, 18)}\nn = {len(cell.values)}" for cell in cells])
+        names = short_names([cell.name for cell in cells], 18)
+        list_rows(axes, [f"{name}\nn = {cell.count}" for name, cell in zip(names, cells, strict=True)])
         axes.set_xlabel(axis_label(cells[0].metric, cells[0].direction))
 
     title = cell_title(cells[0])
