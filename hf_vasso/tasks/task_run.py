@@ -118,6 +118,10 @@ class TaskRun(ABC, Generic[Arguments]):
     def joint_fingerprint(self, fingerprints: dict[str, str]) -> str:
         """That of the data on which a run was trained and judged, from those of its splits."""
 
+    def earlier_record(self) -> Record | None:
+        """The record that an earlier command has written in this folder, None where it has none that still holds."""
+        return self.folder.record
+
     def cost(self, clock: TrainingClock) -> dict[str, float]:
         """What the training has cost, of which the clock has counted the seconds."""
         return training_cost(self.trainer, clock)
@@ -174,7 +178,7 @@ class TaskRun(ABC, Generic[Arguments]):
         """
         with user_errors():
             self.check()
-            record = None if self.arguments.fresh else self.folder.record
+            record = None if self.arguments.fresh else self.earlier_record()
             if record is not None and self._is_done(record):
                 self._say(f"{self.folder.path}: finished before, nothing is trained (--fresh starts over)")
                 return record
