@@ -181,6 +181,8 @@ class TaskRun(ABC, Generic[Arguments]):
             record = None if self.arguments.fresh else self.earlier_record()
             if record is not None and self._is_done(record):
                 self._say(f"{self.folder.path}: finished before, nothing is trained (--fresh starts over)")
+                if self.training.process_index == 0:
+                    self.folder.clear_failure()
                 return record
             has_trained = not self.arguments.fresh and self.folder.training is not None
             trains = self.training.do_train and not has_trained
@@ -208,6 +210,7 @@ class TaskRun(ABC, Generic[Arguments]):
         trained = (self.folder.training or _NOT_TRAINED)["entries"]
         record = self._record(arguments, {"environment": self._environment(), **trained, **outcome})
         if self.training.process_index == 0:
+            self.folder.clear_failure()
             write_record(record, self.folder.path)
         self.trainer.card = self.card(record)
         self.trainer.create_model_card()
