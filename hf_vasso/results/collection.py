@@ -50,7 +50,8 @@ class Collection:
         records: Those that can be used; each task label, model, method label, seed and identity occurs
             once.
         left_out: All other files, in the order of their paths.
-        failures: Runs that ended without a record, or that failed after their record was written.
+        failures: Runs that ended without a record, or that failed after their record was written, as they do when they
+            are begun again with other flags: a run deletes its failure before it writes its record.
         plans: What suites set out to do.
         missing: Planned runs that have neither a usable record nor a failure.
         folders: `record_key` of a record to the folder in which it was found.
@@ -132,17 +133,7 @@ def _files(runs_dir: Path) -> Iterable[Path]:
     for folder, folders, files in os.walk(runs_dir, onerror=_refuse_unreadable):
         folders[:] = sorted(name for name in folders if not name.startswith("."))
         yield from (Path(folder, name) for name in folders if leads_out(Path(folder, name), runs_dir))
-        names = _READERS.keys() & set(files)
-        if {RESULT_FILE, FAILURE_FILE} <= names and not _is_newer(
-            Path(folder, FAILURE_FILE), Path(folder, RESULT_FILE)
-        ):
-            names -= {FAILURE_FILE}  # of an attempt before
-        yield from (Path(folder, name) for name in sorted(names))
-
-
-def _is_newer(failure: Path, record: Path) -> bool:
-    """Whether a run failed after its record was written, as it does when it is begun again with other flags."""
-    return failure.lstat().st_mtime_ns > record.lstat().st_mtime_ns
+        yield from (Path(folder, name) for name in sorted(_READERS.keys() & set(files)))
 
 
 def _refuse_unreadable(error: OSError) -> None:

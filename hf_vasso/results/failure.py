@@ -1,4 +1,4 @@
-"""What is kept of a run that failed: `failure.json` in its folder, deleted when the run is begun again."""
+"""What is kept of a run that failed: `failure.json` in its folder, deleted when it is begun again or ends well."""
 
 from dataclasses import asdict, dataclass
 from pathlib import Path

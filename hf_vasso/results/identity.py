@@ -1,10 +1,11 @@
 """
-On which data a run was trained and judged, and from which model's files: other runs are never averaged or compared.
+On which data a run was trained and judged, how, and from which model's files: others are never averaged or compared.
 """
 
 import reprlib
 from collections.abc import Mapping, Sequence
 
+from hf_vasso.results.bleu import signed_tokenizer
 from hf_vasso.results.record import Record
 
 __all__ = ["distinguishing_words", "run_identity", "what_differs"]
@@ -18,7 +19,8 @@ def run_identity(record: Record) -> tuple[str, ...]:
         record: A run.
 
     Returns:
-        One phrase per fact, in the order in which they tell runs apart best; that of the model is the last.
+        One phrase per fact, in the order in which they tell runs apart best; that of BLEU's tokenizer and that of the
+        model are the last.
     """
     metrics = [f"{name} ({record.directions[name]} is better)" for name in record.metrics]
     return (
@@ -30,6 +32,7 @@ def run_identity(record: Record) -> tuple[str, ...]:
         f"data {record.data['fingerprint']}",
         f"task {record.task}",
         f"metrics {', '.join(metrics)}",
+        f"BLEU tokenizer {signed_tokenizer(record.signatures)}",
         f"model fingerprint {_flag(record, 'model_fingerprint')}",
     )
 
@@ -68,8 +71,11 @@ def what_differs(identities: Sequence[tuple[str, ...]]) -> list[str]:
     Returns:
         How the runs were made, as a sentence goes on.
     """
-    data, models = {identity[:-1] for identity in identities}, {identity[-1] for identity in identities}
-    found = {"on different data": data, "with models of one name and different fingerprints": models}
+    found = {
+        "on different data": {identity[:-2] for identity in identities},
+        "with different tokenizers of BLEU": {identity[-2] for identity in identities},
+        "with models of one name and different fingerprints": {identity[-1] for identity in identities},
+    }
     return [words for words, several in found.items() if len(several) > 1]
 
 

@@ -74,7 +74,7 @@ class Record:
         majority: What the most frequent label scores as the answer to all examples, by the names of `metrics`;
             empty for a regression and where nothing was evaluated.
         signatures: How metrics were computed, as sacreBLEU says it, by the names of `metrics`: those of the validation
-            part are made in the same way.
+            part are made in the same way. That of "bleu" names the tokenizer.
         history: What was logged along the training, as columns of equal length: "step" and those of "loss" and
             "sharpness/gap" that there are, None where a step has no value. The file keeps at most 1,000 of the steps,
             evenly spaced, the last one among them.

@@ -19,6 +19,10 @@ __all__ = ["CACHE_FORMAT", "SUFFIXES", "cached", "find_file", "place", "place_in
 CACHE_FORMAT = 1
 """Raised when data come out of the same files otherwise than before: the cache of `datasets` does not see code."""
 
+_LONGEST_CELL = 2**31 - 1  # characters, the largest number that is one on every system
+
+_NumberedRow = tuple[int, dict[str, Any] | None]
+
 
 def find_file(folder: Path, split: str) -> Path:
     """
@@ -84,7 +88,8 @@ def rows(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
     number = 0
     try:
         for number, row in _READERS["".join(path.suffixes)](path):
-            yield number, row
+            if row is not None:
+                yield number, row
     except (OSError, EOFError, ValueError, csv.Error, zlib.error) as error:
         raise DataError(f"{place(path, number + 1)}: {error}; mend the file or fetch it again") from error
 
@@ -99,7 +104,7 @@ def place_in_file(path: Path, number: int) -> str:
     return f"{'row' if path.suffix == '.parquet' else 'line'} {number}"
 
 
-def _json_rows(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
+def _json_rows(path: Path) -> Iterator[_NumberedRow]:
     with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as lines:
         for number, line in enumerate(lines, start=1):
             try:
@@ -111,18 +116,33 @@ def _json_rows(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
             yield number, row
 
 
-def _csv_rows(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
+def _csv_rows(path: Path) -> Iterator[_NumberedRow]:
+    """The rows, and None for the header and for empty lines."""
+    header = None
     with path.open("rb") as lines:
         # Decoded line by line, so that a wrong byte is reported with its own line; utf-8-sig drops Excel's mark.
-        reader = csv.DictReader((line.decode("utf-8-sig") for line in lines), strict=True)
-        for row in reader:
-            # DictReader collects surplus cells under the key None and fills missing ones with the value None.
-            if None in row or None in row.values():
-                raise ValueError("the row has more or fewer cells than the header; quote texts that hold commas")
+        reader = csv.reader((line.decode("utf-8-sig") for line in lines), strict=True)
+        while (cells := _next_cells(reader)) is not None:
+            row = None
+            if cells and header is None:
+                header = cells
+            elif cells and header is not None:
+                if len(cells) != len(header):
+                    raise ValueError("the row has more or fewer cells than the header; quote texts that hold commas")
+                row = dict(zip(header, cells, strict=True))
             yield reader.line_num, row
 
 
-def _parquet_rows(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
+def _next_cells(reader: Any) -> list[str] | None:
+    """Those of one row, however long: the limit is the whole process', so it is lifted for this row alone."""
+    limit = csv.field_size_limit(_LONGEST_CELL)
+    try:
+        return next(reader, None)
+    finally:
+        csv.field_size_limit(limit)
+
+
+def _parquet_rows(path: Path) -> Iterator[_NumberedRow]:
     with pyarrow.parquet.ParquetFile(path) as file:
         number = 0
         for batch in file.iter_batches():
@@ -131,7 +151,7 @@ def _parquet_rows(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
                 yield number, row
 
 
-_READERS: dict[str, Callable[[Path], Iterator[tuple[int, dict[str, Any]]]]] = {
+_READERS: dict[str, Callable[[Path], Iterator[_NumberedRow]]] = {
     ".jsonl": _json_rows,
     ".jsonl.gz": _json_rows,
     ".csv": _csv_rows,

@@ -1,25 +1,35 @@
-"""Load a data set from the Hugging Face hub, or say soon and clearly why that cannot be done."""
+"""Load from the Hugging Face hub, from its cache where the hub does not answer, or say soon why neither works."""
 
+import logging
+import os
 import queue
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from functools import cache, partial
+from pathlib import Path
+from typing import Any
 
 import datasets
 import datasets.config
-from huggingface_hub import HfApi, constants
+from huggingface_hub import HfApi, constants, snapshot_download
+from huggingface_hub.errors import HfHubHTTPError
 
 from hf_vasso.tasks.errors import DataError
 
-__all__ = ["load_from_hub"]
+__all__ = ["load_from_hub", "only_from_cache"]
+
+logger = logging.getLogger(__name__)
 
 _PATIENCE_SECONDS = 5.0
+_FROM_CACHE = "%s: the hub does not answer (%s); what was downloaded before is used"
 
 
 def load_from_hub(
     hub_id: str, config: str | None, splits: Sequence[str], *, what: str, remedy: str, revision: str | None = None
 ) -> datasets.DatasetDict:
     """
-    Load a data set from the hub, or from the cache of what was downloaded before.
+    Load a data set from the hub, or where that does not answer from the cache of what was downloaded before.
 
     Args:
         hub_id: The data set.
@@ -33,44 +43,89 @@ def load_from_hub(
     Raises:
         DataError: It cannot be loaded.
     """
-    # Without the network the loader answers at once, from its cache if it can; with a silent one it retries for long.
-    failure = None if datasets.config.HF_HUB_OFFLINE else _failure(hub_id)
-    if failure is None:
-        try:
-            if revision is None:
-                loaded = datasets.load_dataset(hub_id, config)
-            else:  # such a branch says nothing about its configurations
-                loaded = datasets.load_dataset(hub_id, data_dir=config, revision=revision)
-            return datasets.DatasetDict({split: loaded[split] for split in splits})
-        except Exception as error:  # the loader's exceptions differ by version and have no common base
-            failure = _in_words(error)
+    # Offline the loader answers at once, from its cache if it can; with a silent hub it retries for long.
+    failure = None if datasets.config.HF_HUB_OFFLINE else _in_words(_failure(partial(HfApi().dataset_info, hub_id)))
+    try:
+        with _offline(datasets.config.HF_HUB_OFFLINE or failure is not None):
+            loaded = _load(hub_id, config, splits, revision)
+            found = datasets.DatasetDict({split: loaded[split] for split in splits})
+        if failure is not None:
+            logger.warning(_FROM_CACHE, hub_id, failure)
+        return found
+    except Exception as error:  # the loader's exceptions differ by version and have no common base
+        found_none = _in_words(error)
+        failure = found_none if failure is None else f"{failure}; from the cache: {found_none}"
     raise DataError(
         f"{what} has no data: {hub_id} cannot be loaded from the hub ({failure}). Either make {constants.ENDPOINT} "
         f"reachable (HF_HUB_OFFLINE=1 uses only what was downloaded before), or {remedy}"
     )
 
 
-def _failure(hub_id: str) -> str | None:
+@cache
+def only_from_cache(*models: str | None) -> bool:
     """
-    Ask the hub one question; return None if it answers in time, else what went wrong.
+    Whether to load models with `local_files_only`, as the hub does not answer: Transformers would wait for it.
+
+    Args:
+        *models: Hub ids, of which the first is asked for, and folders, for which the hub is not asked.
+    """
+    on_hub = [model for model in models if model and not os.path.exists(model)]
+    if constants.HF_HUB_OFFLINE or not on_hub:
+        return False
+    failure = _failure(partial(HfApi().model_info, on_hub[0]))
+    if failure is None or isinstance(failure, HfHubHTTPError | ValueError):  # an answer, or no name to ask for
+        return False
+    logger.warning(_FROM_CACHE, on_hub[0], _in_words(failure))
+    return True
+
+
+def _load(hub_id: str, config: str | None, splits: Sequence[str], revision: str | None) -> datasets.DatasetDict:
+    if revision is None:
+        return datasets.load_dataset(hub_id, config)
+    # Such a branch says nothing about its configurations, and offline the loader does not find a folder of it again.
+    snapshot = snapshot_download(
+        hub_id,
+        repo_type="dataset",
+        revision=revision,
+        allow_patterns=f"{config}/*",
+        local_files_only=datasets.config.HF_HUB_OFFLINE,
+    )
+    files = {split: str(Path(snapshot, str(config), split, "*.parquet")) for split in splits}
+    return datasets.load_dataset("parquet", data_files=files)
+
+
+@contextmanager
+def _offline(wanted: bool) -> Iterator[None]:
+    """See to it that the loader does or does not ask the hub."""
+    before = datasets.config.HF_HUB_OFFLINE
+    datasets.config.HF_HUB_OFFLINE = wanted
+    try:
+        yield
+    finally:
+        datasets.config.HF_HUB_OFFLINE = before
+
+
+def _failure(question: Callable[..., Any]) -> Exception | None:
+    """
+    Ask the hub a question; return None if it answers in time, else what went wrong.
 
     A timeout of the HTTP client counts anew for every address and leaves out name resolution, so a thread bounds it.
     """
-    failures: queue.SimpleQueue[str | None] = queue.SimpleQueue()
+    failures: queue.SimpleQueue[Exception | None] = queue.SimpleQueue()
 
     def ask() -> None:
         try:
-            HfApi().dataset_info(hub_id, timeout=_PATIENCE_SECONDS)
+            question(timeout=_PATIENCE_SECONDS)
             failures.put(None)
         except Exception as error:  # from requests or httpx, by the version of huggingface_hub
-            failures.put(_in_words(error))
+            failures.put(error)
 
     threading.Thread(target=ask, daemon=True).start()
     try:
         return failures.get(timeout=_PATIENCE_SECONDS)
     except queue.Empty:
-        return f"no answer within {_PATIENCE_SECONDS:g} s"
+        return TimeoutError(f"no answer within {_PATIENCE_SECONDS:g} s")
 
 
-def _in_words(error: Exception) -> str:
-    return f"{type(error).__name__}: {error}"
+def _in_words(error: Exception | None) -> str | None:
+    return None if error is None else f"{type(error).__name__}: {error}"

@@ -10,6 +10,7 @@ from transformers import TrainerState
 from transformers.trainer import SCHEDULER_NAME, TRAINER_STATE_NAME
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 
+from hf_vasso.results.failure import FAILURE_FILE
 from hf_vasso.results.files import write_json
 from hf_vasso.results.record import RESULT_FILE, Record, read_record
 from hf_vasso.tasks.model_files import FINGERPRINT, MODEL_FILES
@@ -107,6 +108,10 @@ class RunFolder:
         ]
         for path in (*(self.path / name for name in results), *self.prediction_files.values()):
             path.unlink(missing_ok=True)
+
+    def clear_failure(self) -> None:
+        """Delete what is kept of an attempt that failed: beside a record it says that the run failed afterwards."""
+        (self.path / FAILURE_FILE).unlink(missing_ok=True)
 
     def clear_model(self) -> None:
         """Delete the model, which is about to be replaced by one that may be of another kind: adapters, or whole."""

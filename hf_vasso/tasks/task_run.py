@@ -121,6 +121,10 @@ class TaskRun(ABC, Generic[Arguments]):
     def joint_fingerprint(self, fingerprints: dict[str, str]) -> str:
         """That of the data on which a run was trained and judged, from those of its splits."""
 
+    def earlier_record(self) -> Record | None:
+        """The record that an earlier command has written in this folder, None where it has none that still holds."""
+        return self.folder.record
+
     def cost(self, clock: TrainingClock) -> dict[str, float]:
         """What the training has cost, of which the clock has counted the seconds."""
         return training_cost(self.trainer, clock)
@@ -179,9 +183,11 @@ class TaskRun(ABC, Generic[Arguments]):
         """
         with user_errors():
             self.check()
-            record = None if self.arguments.fresh else self.folder.record
+            record = None if self.arguments.fresh else self.earlier_record()
             if record is not None and self._is_done(record):
                 self._say(f"{self.folder.path}: finished before, nothing is trained (--fresh starts over)")
+                if self.training.process_index == 0:
+                    self.folder.clear_failure()
                 return record
             has_trained = not self.arguments.fresh and self.folder.training is not None
             trains = self.training.do_train and not has_trained
@@ -210,6 +216,7 @@ class TaskRun(ABC, Generic[Arguments]):
         trained = (self.folder.training or _NOT_TRAINED)["entries"]
         record = self._record(arguments, {"environment": self.environment, **trained, **outcome})
         if self.training.process_index == 0:
+            self.folder.clear_failure()
             write_record(record, self.folder.path)
         self.trainer.card = self.card(record)
         self.trainer.create_model_card()

@@ -5,6 +5,7 @@ import os
 import random
 import subprocess
 import sys
+from importlib import import_module
 from pathlib import Path
 
 import pytest
@@ -21,18 +22,20 @@ SENTENCES = 40
 SHARES = {"none": 0.5, "sam": 0.9}  # of the words that are right
 
 
-def write_run(runs_dir: Path, label: str, seed: int) -> Path:
-    """A run with translations in which some words are wrong; returns its folder."""
+def write_run(
+    runs_dir: Path, label: str, seed: int, words: str = "abcdefghx", blank: str = " ", tok: str = "13a"
+) -> Path:
+    """A run with translations in which some words are the last, wrong one; returns its folder."""
     generator = random.Random(f"{label} {seed}")
-    references = [[random.Random(n + 100 * k).choice("abcdefgh") for k in range(9)] for n in range(SENTENCES)]
-    texts = [[w if generator.random() < SHARES[label] else "x" for w in words] for words in references]
+    references = [[random.Random(n + 100 * k).choice(words[:-1]) for k in range(9)] for n in range(SENTENCES)]
+    texts = [[w if generator.random() < SHARES[label] else words[-1] for w in line] for line in references]
     lines = {
-        TRANSLATIONS_FILE: [" ".join(words) for words in texts],
-        REFERENCES_FILE: [" ".join(words) for words in references],
+        TRANSLATIONS_FILE: [blank.join(line) for line in texts],
+        REFERENCES_FILE: [blank.join(line) for line in references],
     }
-    bleu = BLEU().corpus_score(lines[TRANSLATIONS_FILE], [lines[REFERENCES_FILE]]).score
+    bleu = BLEU(tokenize=tok).corpus_score(lines[TRANSLATIONS_FILE], [lines[REFERENCES_FILE]]).score
     metrics = {"bleu": bleu, "chrf": 50.0, "validation_loss": 2.0, "validation_perplexity": 7.389}
-    signatures = {"bleu": "nrefs:1|tok:13a", "chrf": "nc:6"}
+    signatures = {"bleu": f"nrefs:1|tok:{tok}", "chrf": "nc:6"}
     facts = {"task": "numbers", "task_label": "numbers", "collapsed": None, "signatures": signatures}
     record = make_record(label, seed, metrics=metrics, **facts)
     folder = write(record, runs_dir, f"{label}/seed-{seed}").parent
@@ -50,14 +53,28 @@ def runs_dir(tmp_path):
     return tmp_path / "runs"
 
 
-def test_scores_and_p_are_those_of_the_command(runs_dir):
+@pytest.mark.parametrize("tokenizer", ["13a", "zh"])
+def test_scores_and_p_are_those_of_the_command(runs_dir, tokenizer):
+    if tokenizer == "zh":
+        for label in SHARES:
+            for seed in (0, 1):
+                write_run(runs_dir, label, seed, words="零一二三四五六七八", blank="", tok="zh")
     tests = compare(collect(runs_dir)).sentence_tests
     assert [(test.first_name, test.second_name, test.seed, test.sentences) for test in tests] == [
         ("sam", "AdamW", seed, SENTENCES) for seed in (0, 1)
     ]
     for test in tests:
         texts = [str(runs_dir / label / f"seed-{test.seed}" / TRANSLATIONS_FILE) for label in ("none", "sam")]
-        words = [str(runs_dir / "none" / "seed-0" / REFERENCES_FILE), "-i", *texts, "--paired-bs", "-f", "json"]
+        words = [
+            str(runs_dir / "none" / "seed-0" / REFERENCES_FILE),
+            "-i",
+            *texts,
+            "--paired-bs",
+            "-f",
+            "json",
+            "-tok",
+            tokenizer,
+        ]
         printed = subprocess.run([sys.executable, "-m", "sacrebleu", *words], capture_output=True, text=True)
         base, other = (system["BLEU"] for system in json.loads(printed.stdout))
         assert test.second == pytest.approx(base["score"], abs=0.05 + 1e-9)  # the command rounds
@@ -140,3 +157,33 @@ def test_equal_references_may_be_links_to_one_file(runs_dir):
     path.unlink()
     path.symlink_to(other)
     assert [row["seed"] for row in sentence_rows(compare(collect(runs_dir)))] == ["0", "1"]
+
+
+def test_runs_with_two_tokenizers_are_not_compared(tmp_path):
+    for label, tokenizer in (("none", "13a"), ("sam", "zh")):
+        write_run(tmp_path, label, 0, words="零一二三四五六七八", blank="", tok=tokenizer)
+    comparison = compare(collect(tmp_path))
+    assert not comparison.sentence_tests
+    assert {runs.task for runs in comparison.tasks} == {
+        "numbers (BLEU tokenizer 13a)",
+        "numbers (BLEU tokenizer zh)",
+    }
+    assert any(
+        "numbers was run with different tokenizers of BLEU, which are never" in note for note in comparison.notes
+    )
+
+
+def test_a_tokenizer_that_cannot_be_used_is_named(runs_dir, monkeypatch):
+    monkeypatch.setattr(import_module("sacrebleu.tokenizers.tokenizer_ja_mecab"), "MeCab", None)
+    for path in runs_dir.rglob("result.json"):
+        path.write_text(path.read_text().replace("tok:13a", "tok:ja-mecab-0.996-IPA"))
+    comparison = compare(collect(runs_dir))
+    assert not comparison.sentence_tests
+    assert any("pip install sacrebleu[ja]" in note for note in comparison.notes)
+
+
+def test_a_record_without_a_signature_reads_as_13a(runs_dir):
+    for path in runs_dir.rglob("result.json"):
+        record = json.loads(path.read_text())
+        path.write_text(json.dumps({**record, "signatures": {}}))
+    assert len(compare(collect(runs_dir)).sentence_tests) == 2

@@ -3,7 +3,9 @@
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+from hf_vasso.results.bleu import bleu_metric, signed_tokenizer
 from hf_vasso.results.collection import Collection, record_key
 from hf_vasso.results.comparison.pairs import Pairs
 from hf_vasso.results.comparison.task_runs import TaskRuns
@@ -91,7 +93,11 @@ def _test(runs: TaskRuns, first: Record, second: Record, collection: Collection)
     )
     if references != other_references:
         raise RecordError(folders[record_key(first)], f"they differ in {REFERENCES_FILE}")
-    scores, p_value = _paired_bootstrap(texts, other_texts, references)
+    try:
+        metric = bleu_metric(signed_tokenizer(first.signatures))  # that of both, else they would not be compared
+    except ValueError as error:
+        raise RecordError(folders[record_key(first)], str(error)) from error
+    scores, p_value = _paired_bootstrap(metric, texts, other_texts, references)
     for (name, record), score in zip(records.items(), scores, strict=True):
         recorded = record.metrics[SENTENCE_METRIC]
         if not abs(score - recorded) < _TOLERANCE:
@@ -118,14 +124,13 @@ def _read(folder: Path, runs_dir: Path, name: str) -> tuple[list[str], list[str]
 
 
 def _paired_bootstrap(
-    first: Sequence[str], second: Sequence[str], references: Sequence[str]
+    metric: Any, first: Sequence[str], second: Sequence[str], references: Sequence[str]
 ) -> tuple[tuple[float, float], float]:
     """The scores of both, and the p-value of their difference."""
-    from sacrebleu.metrics.bleu import BLEU  # only reports on translations wait for it
-    from sacrebleu.significance import PairedTest, Result
+    from sacrebleu.significance import PairedTest, Result  # only reports on translations wait for it
 
     systems = [("second", second), ("first", first)]  # the baseline stands first
-    _, found = PairedTest(systems, {"BLEU": BLEU()}, [references], test_type="bs")()
+    _, found = PairedTest(systems, {"BLEU": metric}, [references], test_type="bs")()
     of_second, of_first = (result for result in found["BLEU"] if isinstance(result, Result))
     assert of_first.p_value is not None
     return (of_first.score, of_second.score), of_first.p_value

@@ -19,6 +19,8 @@ from hf_vasso.tasks.hub import load_from_hub
 
 __all__ = ["TaskData", "fingerprint", "joint_fingerprint", "load_task", "task_features"]
 
+_HIDDEN = -1  # the label of test examples on the hub, for classes and numbers alike
+
 
 @dataclass(frozen=True)
 class TaskData:
@@ -44,7 +46,7 @@ def load_task(task: Task, data_dir: str | None = None, splits: Sequence[str] | N
         task: The task, from `get_task`.
         data_dir: A folder with `<task>/<split>` as .jsonl, .jsonl.gz, .csv or .parquet; None loads from the hub.
             Files hold the task's text columns, `label` (a number or the label's name) and, if wanted, `idx`, which
-            in a test split counts the rows from 0.
+            in a test split counts the rows from 0. A test split needs no labels.
         splits: The splits to load; None loads all that the task has.
 
     Returns:
@@ -139,6 +141,8 @@ def _examples(task: Task, split: str, paths: Sequence[Path], state: Any) -> Iter
 
 
 def _example(task: Task, split: str, row: dict[str, Any], position: int) -> dict[str, Any]:
+    if split in task.test_splits and row.get("label") in (None, ""):
+        row = {**row, "label": _HIDDEN}
     for column in (*task.columns, "label"):
         if column not in row:
             raise ValueError(f"column {column!r} of task {task.name} is missing; the row has {', '.join(row)}")
@@ -167,7 +171,7 @@ def _class_label(task: Task, split: str, value: Any) -> int:
     if value in task.label_names:
         return task.label_names.index(value)
     label = int(value) if isinstance(value, str) and value.removeprefix("-").isdecimal() else value
-    hidden = split in task.test_splits and label == -1
+    hidden = split in task.test_splits and label == _HIDDEN
     # JSON's true is an int to Python, but it is no label.
     if type(label) is int and (hidden or 0 <= label < task.num_labels):
         return label

@@ -19,6 +19,7 @@ from hf_vasso.tasks.glue.arguments import GlueArguments
 from hf_vasso.tasks.glue.labels import knows_labels, label_order
 from hf_vasso.tasks.glue.probe import Probe, ProbeConfig
 from hf_vasso.tasks.glue.table import Task, get_task
+from hf_vasso.tasks.hub import only_from_cache
 
 __all__ = ["hub_options", "load_model", "load_tokenizer"]
 
@@ -152,4 +153,9 @@ def hub_options(glue: GlueArguments) -> dict[str, Any]:
 
 
 def _download_options(glue: GlueArguments) -> dict[str, Any]:
-    return {"cache_dir": glue.cache_dir, "revision": glue.model_revision, "token": glue.token}
+    return {
+        "cache_dir": glue.cache_dir,
+        "revision": glue.model_revision,
+        "token": glue.token,
+        "local_files_only": only_from_cache(glue.model, glue.config_name, glue.tokenizer_name),
+    }

@@ -21,6 +21,8 @@ from transformers import (
 )
 from transformers.modeling_outputs import SequenceClassifierOutput
 
+from hf_vasso.tasks.hub import only_from_cache
+
 __all__ = ["Probe", "ProbeConfig", "pooled_features"]
 
 _BATCH_SIZE = 64
@@ -119,7 +121,12 @@ def pooled_features(
         Split name to "features", (input_size,), the mean of the last hidden states over the example's tokens, and
         "label" where there is one.
     """
-    options = {**hub_options, "revision": config.backbone_revision, "dtype": torch.float32}
+    options = {
+        **hub_options,
+        "revision": config.backbone_revision,
+        "local_files_only": only_from_cache(config.backbone),
+        "dtype": torch.float32,
+    }
     backbone = AutoModel.from_pretrained(config.backbone, **options).eval()
     weights = [tensor.numpy().tobytes() for tensor in backbone.state_dict().values()]
     software = [transformers.__version__, torch.__version__, device.type]

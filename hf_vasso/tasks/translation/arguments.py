@@ -10,7 +10,9 @@ from typing import ClassVar
 
 from transformers.trainer_utils import SaveStrategy
 
+from hf_vasso.spelling import unknown_name
 from hf_vasso.tasks.task_arguments import TaskArguments, TaskParser, base_name, parse_flags
+from hf_vasso.tasks.translation.bleu import TOKENIZERS, default_tokenizer
 from hf_vasso.tasks.translation.corpora import CORPORA, Corpus
 from hf_vasso.tasks.translation.model import ARCHITECTURES
 from hf_vasso.training.arguments import VassoSeq2SeqTrainingArguments
@@ -105,6 +107,14 @@ class TranslationArguments(TaskArguments):
     max_source_length: int = field(default=256, metadata={"help": "Longest training source, in tokens, at least 1."})
     max_target_length: int = field(default=256, metadata={"help": "Longest training target, in tokens, at least 1."})
     num_beams: int = field(default=5, metadata={"help": "Beams of a translation, at least 1; 1 is greedy."})
+    bleu_tokenizer: str | None = field(
+        default=None,
+        metadata={
+            "help": f"sacreBLEU's tokenizer for BLEU: {', '.join(TOKENIZERS)}. None is zh, ja-mecab or ko-mecab "
+            "for a target_lang that is Chinese, Japanese or Korean, char for Thai, Khmer and others without blanks, "
+            "else 13a."
+        },
+    )
     average_checkpoints: int | None = field(
         default=None, metadata={"help": "Keep the mean of the weights of the last so many checkpoints, at least 1."}
     )
@@ -115,6 +125,8 @@ class TranslationArguments(TaskArguments):
         super().__post_init__()
         if self.invalid_pairs not in _INVALID_PAIRS:
             raise ValueError(f"invalid_pairs must be one of {', '.join(_INVALID_PAIRS)}, got {self.invalid_pairs!r}")
+        if self.bleu_tokenizer is not None and self.bleu_tokenizer not in TOKENIZERS:
+            raise ValueError(unknown_name("bleu_tokenizer", self.bleu_tokenizer, TOKENIZERS))
         names_a_place = "/" in str(self.config_name) or os.path.exists(str(self.config_name))
         if self.model_name_or_path is None and self.config_name not in ARCHITECTURES and not names_a_place:
             raise ValueError(
@@ -136,6 +148,11 @@ class TranslationArguments(TaskArguments):
         if known is not None:
             return replace(known, languages=languages)
         return Corpus(self.task_name, languages, {}, hub_id=self.dataset_name, hub_config=self.dataset_config_name)
+
+    @property
+    def tokenizer_of_bleu(self) -> str:
+        """The one that is given, else that of the target language."""
+        return self.bleu_tokenizer or default_tokenizer(self.corpus.languages[1])
 
     @property
     def folders(self) -> dict[str, str]:

@@ -14,6 +14,7 @@ from transformers import (
 )
 from transformers.models.bart.modeling_bart import shift_tokens_right
 
+from hf_vasso.tasks.hub import only_from_cache
 from hf_vasso.tasks.translation.arguments import TranslationArguments
 from hf_vasso.tasks.translation.model import vocabulary_settings
 
@@ -112,6 +113,7 @@ def _from_hub(arguments: TranslationArguments) -> dict[str, Any]:
         "revision": arguments.model_revision,
         "token": arguments.token,
         "trust_remote_code": arguments.trust_remote_code,
+        "local_files_only": only_from_cache(arguments.model, arguments.tokenizer_name),
     }
 
 

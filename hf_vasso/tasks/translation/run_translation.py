@@ -12,6 +12,7 @@ from datasets import Dataset, disable_progress_bars
 from sacremoses import MosesTokenizer
 from transformers import FSMTTokenizer, PreTrainedModel, set_seed
 
+from hf_vasso.results.bleu import bleu_metric, signed_tokenizer
 from hf_vasso.results.files import write_text
 from hf_vasso.results.record import Record
 from hf_vasso.results.translations import REFERENCES_FILE, TRANSLATIONS_FILE
@@ -20,7 +21,7 @@ from hf_vasso.tasks.errors import user_errors
 from hf_vasso.tasks.plan import PlannedTraining, TrainingSize, size_of_epochs, with_passes
 from hf_vasso.tasks.task_run import TaskRun
 from hf_vasso.tasks.translation.arguments import TranslationArguments, parse_translation_arguments
-from hf_vasso.tasks.translation.bleu import TranslationScores, score_translations
+from hf_vasso.tasks.translation.bleu import TranslationScores, default_tokenizer, score_translations
 from hf_vasso.tasks.translation.card import translation_card
 from hf_vasso.tasks.translation.checkpoint_average import average_checkpoints, saved_steps
 from hf_vasso.tasks.translation.data import load_corpus
@@ -107,6 +108,7 @@ class TranslationRun(TaskRun[TranslationArguments]):
 
     def check(self) -> None:
         super().check()
+        self._check_tokenizer()
         if self.training.do_train:
             _check_method(self.training)
         elif self.arguments.model_name_or_path is None and (self.arguments.fresh or self.folder.training is None):
@@ -119,6 +121,7 @@ class TranslationRun(TaskRun[TranslationArguments]):
         """The batches of an epoch are known from the data alone, and those on the hub are not loaded for a plan."""
         training = self.training
         _check_method(training)  # a suite plans its runs without `check`
+        self._check_tokenizer()
         if training.max_steps > 0:
             size = TrainingSize(training.max_steps, training.max_steps * training.gradient_accumulation_steps)
             return with_passes(None, size, training)
@@ -127,6 +130,29 @@ class TranslationRun(TaskRun[TranslationArguments]):
         lengths = _train_lengths(frozenset(vars(replace(self.arguments, task_label=None, method_label=None)).items()))
         batches = TokenBatches(lengths, self.arguments.max_tokens, training.seed, training.world_size)
         return with_passes(len(lengths), size_of_epochs(len(batches), training), training)
+
+    def _check_tokenizer(self) -> None:
+        """Refuse a tokenizer of BLEU that cannot be used, before hours of training."""
+        if not (self.training.do_eval or self.training.do_predict):
+            return
+        try:
+            bleu_metric(self.arguments.tokenizer_of_bleu)
+        except ValueError as error:
+            language = self.arguments.corpus.languages[1]
+            raise ValueError(
+                f"{error}; it scores translations into {language}: mend that, or choose another with --bleu_tokenizer"
+            ) from error
+
+    def earlier_record(self) -> Record | None:
+        record = super().earlier_record()
+        scores = self.training.do_eval or self.training.do_predict
+        if record is None or not record.signatures or not scores:
+            return record
+        before, now = signed_tokenizer(record.signatures), self.arguments.tokenizer_of_bleu
+        if before.startswith(now):  # a version may stand after it
+            return record
+        self._say(f"{self.folder.path}: BLEU was computed with the tokenizer {before}, and is computed with {now} now")
+        return None
 
     def load(self, arguments: TranslationArguments, trains: bool) -> None:
         needed = {
@@ -251,18 +277,25 @@ class TranslationRun(TaskRun[TranslationArguments]):
     def _scores(self, pairs: Dataset, ids: Sequence[Sequence[int]]) -> TranslationScores:
         """The scores of translations, the one that papers report first."""
         texts = self._texts(ids), pairs["text"][:]
-        scores = score_translations(texts, self._words(pairs, ids, texts))
+        scores = score_translations(texts, self._words(pairs, ids, texts), self.arguments.tokenizer_of_bleu)
         self.signatures = scores.signatures
         headline = self.arguments.corpus.headline
         return replace(scores, metrics={headline: scores.metrics[headline], **scores.metrics})
 
     def _words(
         self, pairs: Dataset, ids: Sequence[Sequence[int]], texts: tuple[Sequence[str], Sequence[str]]
-    ) -> tuple[list[str], list[str]]:
-        """Translations and references as words: the corpus' own where it has them, else Moses' of the texts."""
+    ) -> tuple[list[str], list[str]] | None:
+        """
+        Translations and references as words: the corpus' own where it has them, else Moses' of the texts.
+
+        Moses does not find words where there are no blanks between them, so there BLEU's tokenizer does.
+        """
         if self.arguments.corpus.has_words and isinstance(self.tokenizer, FSMTTokenizer):
             return [decoded_words(self.tokenizer, i) for i in ids], pairs["words"][:]
-        moses = MosesTokenizer(self.arguments.corpus.languages[1])
+        language = self.arguments.corpus.languages[1]
+        if default_tokenizer(language) != "13a":
+            return None
+        moses = MosesTokenizer(language)
         outputs, targets = ([" ".join(moses.tokenize(text, escape=False)) for text in lines] for lines in texts)
         return outputs, targets
 

@@ -20,6 +20,7 @@ from hf_vasso import METHODS
 from hf_vasso.cli import main
 from hf_vasso.results.collection import collect
 from hf_vasso.results.comparison.task_runs import group_by_task
+from hf_vasso.results.failure import Failure, write_failure
 from hf_vasso.results.record import read_record
 from hf_vasso.tasks.glue.table import get_task
 from hf_vasso.tasks.interruption import StopOnSignal
@@ -639,6 +640,15 @@ def test_errors_are_one_message_without_a_traceback(flags, folder, capsys, words
     assert message in error
     assert "Traceback" not in error
     assert not (folder / "result.json").exists()
+
+
+def test_what_is_finished_has_not_failed(flags, folder):
+    failure = Failure("agreement", "tiny-bert", "sam", 0, "out of memory")
+    write_failure(failure, folder)  # an attempt before, by a suite
+    for _ in ("trained", "finished before"):
+        assert main(flags) == 0
+        assert not (folder / "failure.json").exists()
+        write_failure(failure, folder)
 
 
 def test_no_hub_and_no_files(tiny_bert, tmp_path):
