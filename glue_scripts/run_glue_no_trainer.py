@@ -30,6 +30,7 @@ from hf_vasso.tasks.glue.examples import select_examples, splits_to_load
 from hf_vasso.tasks.glue.labels import label_order, ordered_metrics
 from hf_vasso.tasks.glue.model import load_model, load_tokenizer
 from hf_vasso.tasks.glue.table import get_task
+from hf_vasso.tasks.glue.tokenizer import fit_tokenizer
 
 
 class AcceleratePasses:
@@ -137,10 +138,12 @@ def main(arguments: list[str]) -> dict[str, float]:
     set_seed(training.seed)
     task = get_task(glue.task_name)
     model, tokenizer = load_model(glue, task), load_tokenizer(glue)
+    fit_tokenizer(tokenizer, model, accelerator.print)
     order = label_order(model.config, task)
     validation = task.validation_splits[0]
     data = load_task(task, glue.data_dir, splits_to_load(task, glue, train=True, evaluate=True, predict=False))
-    splits: Any = encode(select_examples(data.splits, task, glue, training.seed), task, tokenizer, glue, order)
+    examples = select_examples(data.splits, task, glue, training.seed)
+    splits: Any = encode(examples, task, tokenizer, glue, order, accelerator.print)
     collate = DataCollatorWithPadding(tokenizer)
     loader = DataLoader(splits["train"], training.per_device_train_batch_size, shuffle=True, collate_fn=collate)
     trained = train(accelerator, model, loader, training)

@@ -11,6 +11,7 @@ from typing import Any, ClassVar, NoReturn, Self
 import torch
 from transformers import HfArgumentParser
 
+from hf_vasso.tasks.evaluation_flags import refuse_evaluation_flags
 from hf_vasso.tasks.recipes import recipe_arguments, recipe_names
 
 __all__ = ["PATHS", "TaskArguments", "TaskParser", "base_name", "parse_flags"]
@@ -140,6 +141,7 @@ def parse_flags(
     arguments: Sequence[str],
     defaults: Callable[[Namespace], list[str]],
     instead_of: Mapping[str, str],
+    out_of_place: Mapping[str, str],
 ) -> tuple[Any, ...]:
     """
     Parse a command line, and the recipe that it names, whose flags it overrules.
@@ -151,12 +153,13 @@ def parse_flags(
         arguments: The words after the command's name.
         defaults: From what was given the words for what was not, where that depends on the task.
         instead_of: Flags of the examples that this command has not, and what to do instead.
+        out_of_place: Flags of the training that this command takes with their default alone, and why.
 
     Returns:
-        An instance of each of the parser's groups.
+        An instance of each of the parser's groups, that of the training's flags as the last.
 
     Raises:
-        ValueError: A flag is unknown, missing or has a wrong value.
+        ValueError: A flag is unknown, missing or has a wrong value, or it would keep a command from scoring its rows.
     """
     words = [*_recipe(parser.prog, arguments), *arguments]
     given, unknown = parser.parse_known_args(words)
@@ -168,7 +171,9 @@ def parse_flags(
         words += ["--output_dir", str(_output_dir(given))]
     if not torch.accelerator.is_available():
         words += ["--use_cpu"]  # the Trainer falls back on the CPU, but only so do several processes find each other
-    return parser.parse_args_into_dataclasses(words, look_for_args_file=False)
+    groups = parser.parse_args_into_dataclasses(words, look_for_args_file=False)
+    refuse_evaluation_flags(groups[-1], out_of_place)
+    return groups
 
 
 def base_name(name_or_path: str) -> str:

@@ -79,10 +79,10 @@ def test_the_command_line_wins_over_the_recipe(tmp_path):
 
 
 def test_lists_and_objects_in_a_recipe(tmp_path):
-    words = recipe(tmp_path, 'method: asam\nmethod_args: {"eta": 0.1}\nlabel_names: [labels, more]\n')
+    words = recipe(tmp_path, 'method: asam\nmethod_args: {"eta": 0.1}\ninclude_for_metrics: [inputs, loss]\n')
     _, training = parse(*words)
     assert training.build_method().numbers == {"rho": 0.5, "eta": 0.1}
-    assert training.label_names == ["labels", "more"]
+    assert training.include_for_metrics == ["inputs", "loss"]
 
 
 def test_words_of_a_recipe_that_yaml_1_1_takes_for_booleans(tmp_path):
@@ -153,6 +153,20 @@ def test_an_unknown_recipe(tmp_path, monkeypatch):
         (["--max_train_samples", "0"], "max_train_samples must be at least 1, got 0"),
         (["--theta", "1.5"], r"theta weighs the new gradient and must be in \(0, 1\], got 1.5"),
         (["--method", "none", "--rho", "0.1"], "method 'none' does not use rho"),
+        (
+            ["--task_name", "stsb", "--label_smoothing_factor", "0.1"],
+            "label_smoothing_factor needs classes, and task stsb is a regression; leave it out",
+        ),
+        (["--task_name", "stsb", "--label_noise", "0.1"], "label_noise needs classes, and task stsb is a regression"),
+        (
+            ["--task_name", "stsb", "--max_train_samples_per_class", "2"],
+            "max_train_samples_per_class needs classes, and task stsb is a regression",
+        ),
+        (
+            ["--task_name", "stsb", "--method", "mesa"],
+            "method 'mesa' compares probabilities of classes, and task stsb",
+        ),
+        (["--task_name", "stsb", "--method", "saf"], "method 'saf' compares probabilities of classes, and task stsb"),
     ],
 )
 def test_errors(words, message):

@@ -127,10 +127,23 @@ def parse_glue_arguments(arguments: Sequence[str]) -> tuple[GlueArguments, Vasso
         The two groups of flags.
 
     Raises:
-        ValueError: A flag is unknown, missing or has a wrong value.
+        ValueError: A flag is unknown, missing or has a wrong value, or it is for classes and the task a regression.
     """
-    glue, training = parse_flags(_parser(), arguments, _stages, _INSTEAD_OF)
+    glue, training = parse_flags(_parser(), arguments, _stages, _INSTEAD_OF, {})
+    if get_task(glue.task_name).is_regression:
+        _refuse_what_needs_classes(glue.task_name, training)
     return glue, training
+
+
+def _refuse_what_needs_classes(task_name: str, training: VassoTrainingArguments) -> None:
+    method = training.build_method()
+    if training.label_smoothing_factor:
+        raise ValueError(f"label_smoothing_factor needs classes, and task {task_name} is a regression; leave it out")
+    if method.extra_loss is not None:
+        raise ValueError(
+            f"method {method.name!r} compares probabilities of classes, and task {task_name} is a regression; take "
+            "another method"
+        )
 
 
 @cache

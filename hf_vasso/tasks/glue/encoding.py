@@ -1,7 +1,6 @@
 """Turn a task's texts and labels into what a model reads."""
 
-import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import datasets
@@ -13,7 +12,7 @@ from hf_vasso.tasks.glue.table import Task
 
 __all__ = ["encode"]
 
-logger = logging.getLogger(__name__)
+_IS_CUT = "is_cut"
 
 
 def encode(
@@ -22,6 +21,7 @@ def encode(
     tokenizer: PreTrainedTokenizerBase,
     glue: GlueArguments,
     order: Sequence[int],
+    say: Callable[[str], None],
 ) -> dict[str, datasets.Dataset]:
     """
     Tokenise the texts and number the labels as the model does.
@@ -29,24 +29,28 @@ def encode(
     Args:
         splits: Split name to the task's examples.
         task: It names the columns.
-        tokenizer: The model's tokenizer.
+        tokenizer: The model's tokenizer, which knows the longest input that the model takes.
         glue: Its `max_seq_length` and `pad_to_max_length` hold.
         order: The model's number of each of the task's labels.
+        say: Takes a line for the user: how many texts the model, and not `max_seq_length`, has cut.
 
     Returns:
         Split name to the model's inputs and, except in test splits, "label".
     """
     longest = min(glue.max_seq_length, tokenizer.model_max_length)
-    if longest < glue.max_seq_length:
-        logger.warning("max_seq_length is %d, but the model reads at most %d tokens", glue.max_seq_length, longest)
+    counts_cuts = longest < glue.max_seq_length
     padding = "max_length" if glue.pad_to_max_length else False
+    tokenize: Any = tokenizer
 
     def encode_batch(examples: dict[str, list[Any]]) -> dict[str, Any]:
         texts = [examples[column] for column in task.columns]
-        inputs = dict(tokenizer(*texts, padding=padding, max_length=longest, truncation=True))  # pyright: ignore[reportArgumentType]
+        inputs = dict(tokenize(*texts, padding=padding, max_length=longest, truncation=True))
         if "label" in examples:
             labels = examples["label"]
             inputs["label"] = labels if task.is_regression else [order[label] for label in labels]
+        if counts_cuts:  # in a column, which the cache of `datasets` keeps
+            one_more = tokenize(*texts, max_length=longest + 1, truncation=True)["input_ids"]
+            inputs[_IS_CUT] = [len(ids) > longest for ids in one_more]
         return inputs
 
     # By this the cache of `datasets` finds what was tokenised before. It is made once and now, since a tokenizer takes
@@ -64,4 +68,14 @@ def encode(
             new_fingerprint=Hasher.hash([key, examples._fingerprint]),
             desc=f"Tokenising {name}",
         )
-    return encoded
+    return _without_counts(encoded, longest, say) if counts_cuts else encoded
+
+
+def _without_counts(
+    encoded: Mapping[str, datasets.Dataset], longest: int, say: Callable[[str], None]
+) -> dict[str, datasets.Dataset]:
+    cut = sum(sum(examples[_IS_CUT]) for examples in encoded.values())
+    if cut:
+        texts = sum(map(len, encoded.values()))
+        say(f"of {texts} texts {cut} have more than {longest} tokens, which is what the model takes, and are cut")
+    return {name: examples.remove_columns(_IS_CUT) for name, examples in encoded.items()}

@@ -23,7 +23,7 @@ from transformers.modeling_outputs import SequenceClassifierOutput
 
 from hf_vasso.tasks.hub import only_from_cache
 
-__all__ = ["Probe", "ProbeConfig", "pooled_features"]
+__all__ = ["Probe", "ProbeConfig", "load_backbone", "pooled_features"]
 
 _BATCH_SIZE = 64
 
@@ -100,11 +100,27 @@ AutoConfig.register(ProbeConfig.model_type, ProbeConfig)
 AutoModelForSequenceClassification.register(ProbeConfig, Probe)
 
 
+def load_backbone(config: ProbeConfig, hub_options: Mapping[str, Any]) -> PreTrainedModel:
+    """
+    Load the frozen model under a probe.
+
+    Args:
+        config: It names the model.
+        hub_options: What `from_pretrained` takes beside the name and revision.
+    """
+    options = {
+        **hub_options,
+        "revision": config.backbone_revision,
+        "local_files_only": only_from_cache(config.backbone),
+        "dtype": torch.float32,
+    }
+    return AutoModel.from_pretrained(config.backbone, **options).eval()
+
+
 def pooled_features(
     splits: Mapping[str, datasets.Dataset],
     tokenizer: PreTrainedTokenizerBase,
-    config: ProbeConfig,
-    hub_options: Mapping[str, Any],
+    backbone: PreTrainedModel,
     device: torch.device,
 ) -> dict[str, datasets.Dataset]:
     """
@@ -113,25 +129,17 @@ def pooled_features(
     Args:
         splits: Split name to encoded examples.
         tokenizer: It pads a batch.
-        config: It names the model.
-        hub_options: What `from_pretrained` takes beside the name and revision.
+        backbone: That of `load_backbone`.
         device: Where the model computes.
 
     Returns:
         Split name to "features", (input_size,), the mean of the last hidden states over the example's tokens, and
         "label" where there is one.
     """
-    options = {
-        **hub_options,
-        "revision": config.backbone_revision,
-        "local_files_only": only_from_cache(config.backbone),
-        "dtype": torch.float32,
-    }
-    backbone = AutoModel.from_pretrained(config.backbone, **options).eval()
     weights = [tensor.numpy().tobytes() for tensor in backbone.state_dict().values()]
     software = [transformers.__version__, torch.__version__, device.type]
     key = Hasher.hash([type(backbone).__name__, backbone.config.to_json_string(), *software, *weights])
-    embed = _Embed(backbone.to(device), tokenizer)
+    embed = _Embed(backbone.to(device), tokenizer)  # pyright: ignore[reportArgumentType]
     return {name: _with_features(examples, embed, key) for name, examples in splits.items()}
 
 

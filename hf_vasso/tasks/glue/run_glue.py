@@ -15,7 +15,6 @@ from transformers import (
 
 from hf_vasso.results.files import write_text
 from hf_vasso.results.record import Record
-from hf_vasso.tasks.card_trainer import CardMixin
 from hf_vasso.tasks.errors import user_errors
 from hf_vasso.tasks.glue.arguments import GlueArguments, parse_glue_arguments
 from hf_vasso.tasks.glue.card import glue_card
@@ -26,12 +25,13 @@ from hf_vasso.tasks.glue.labels import label_order, ordered_metrics, ordered_pre
 from hf_vasso.tasks.glue.metrics import majority_scores, metric_direction, recorded_metrics
 from hf_vasso.tasks.glue.model import hub_options, load_model, load_tokenizer
 from hf_vasso.tasks.glue.plan import plan_training
-from hf_vasso.tasks.glue.probe import ProbeConfig, pooled_features
+from hf_vasso.tasks.glue.probe import ProbeConfig, load_backbone, pooled_features
 from hf_vasso.tasks.glue.table import Task, get_task
+from hf_vasso.tasks.glue.tokenizer import fit_tokenizer
+from hf_vasso.tasks.glue.trainer import GlueTrainer
 from hf_vasso.tasks.plan import PlannedTraining
 from hf_vasso.tasks.task_run import TaskRun
 from hf_vasso.training.arguments import VassoTrainingArguments
-from hf_vasso.training.trainer import VassoTrainer
 
 __all__ = ["GlueRun", "main", "run_glue"]
 
@@ -74,10 +74,6 @@ def run_glue(glue: GlueArguments, training: VassoTrainingArguments) -> Record:
         SystemExit: A signal interrupted the training; the status is 130 or 143.
     """
     return GlueRun(glue, training).make()
-
-
-class _GlueTrainer(CardMixin, VassoTrainer):
-    """A `VassoTrainer` with the card of its run."""
 
 
 class GlueRun(TaskRun[GlueArguments]):
@@ -126,22 +122,23 @@ class GlueRun(TaskRun[GlueArguments]):
             data = load_task(task, arguments.data_dir, names)
         self.source, self.fingerprints = data.source, data.fingerprints
         model, tokenizer = load_model(arguments, task), load_tokenizer(arguments)
-        self.order = label_order(model.config, task)
+        config: Any = model.config
+        backbone = load_backbone(config, hub_options(arguments)) if isinstance(config, ProbeConfig) else None
+        fit_tokenizer(tokenizer, backbone or model, self._say)
+        self.order = label_order(config, task)
         examples = select_examples(data.splits, task, arguments, training.seed)
         with training.main_process_first(desc="tokenising"):
-            self.splits = encode(examples, task, tokenizer, arguments, self.order)
-            if isinstance(model.config, ProbeConfig):
-                self.splits = pooled_features(
-                    self.splits, tokenizer, model.config, hub_options(arguments), training.device
-                )
+            self.splits = encode(examples, task, tokenizer, arguments, self.order, self._say)
+            if backbone is not None:
+                self.splits = pooled_features(self.splits, tokenizer, backbone, training.device)
         self.judged_on = validation_splits(task, arguments)
-        self.trainer = _GlueTrainer(
+        self.trainer = GlueTrainer(
             model=model,
             args=training,
             train_dataset=self.splits.get("train"),
             eval_dataset=self.splits.get(task.validation_splits[0]) if training.do_eval else None,
             processing_class=tokenizer,
-            data_collator=_collator(model.config, tokenizer, training),
+            data_collator=_collator(config, tokenizer, training),
             compute_metrics=ordered_metrics(task, self.order),
         )
 
@@ -188,7 +185,8 @@ class GlueRun(TaskRun[GlueArguments]):
 def _collator(config: PretrainedConfig, tokenizer: PreTrainedTokenizerBase, training: TrainingArguments) -> Any:
     if isinstance(config, ProbeConfig):
         return default_data_collator  # features have one width
-    return DataCollatorWithPadding(tokenizer, pad_to_multiple_of=8 if training.fp16 else None)
+    fits = tokenizer.model_max_length % 8 == 0  # else padding would go beyond the model's positions
+    return DataCollatorWithPadding(tokenizer, pad_to_multiple_of=8 if training.fp16 and fits else None)
 
 
 def _answer(task: Task, label: Any) -> str:

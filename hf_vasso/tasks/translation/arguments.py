@@ -25,10 +25,13 @@ _INSTEAD_OF: dict[str, str] = dict.fromkeys(
     "pass --data_dir with a folder that holds train.de and train.en, and so on",
 )
 _INSTEAD_OF["forced_bos_token"] = "pass --target_lang_code: a translation begins as the targets of the training do"
-_WITHOUT_EFFECT = {
+_OUT_OF_PLACE = {
     "auto_find_batch_size": "a batch has as many pairs as go into --max_tokens",
+    "dataloader_drop_last": "no batch is left over, as each has as many pairs as go into --max_tokens",
     "generation_num_beams": "pass --num_beams",
     "generation_max_length": "a translation has at most 1.2 times as many tokens as its source and 10 more",
+    "group_by_length": "pairs of like length stand together",
+    "train_sampling_strategy": "pairs of like length stand together, and the order of batches is drawn",
 }
 
 
@@ -207,11 +210,7 @@ def parse_translation_arguments(
     Raises:
         ValueError: A flag is unknown, missing or has a wrong value.
     """
-    translation, training = parse_flags(_parser(), arguments, _defaults, _INSTEAD_OF)
-    for name, remedy in _WITHOUT_EFFECT.items():
-        value, default = getattr(training, name), training.__dataclass_fields__[name].default
-        if value != default:
-            raise ValueError(f"{name} has no effect here, got {value}; leave it out: {remedy}")
+    translation, training = parse_flags(_parser(), arguments, _defaults, _INSTEAD_OF, _OUT_OF_PLACE)
     wanted = translation.average_checkpoints
     if wanted is not None and training.load_best_model_at_end:
         raise ValueError("average_checkpoints and load_best_model_at_end both say which weights are kept; give one")
@@ -229,11 +228,6 @@ def parse_translation_arguments(
         raise ValueError(
             "average_checkpoints takes the checkpoints of its own folder; repeat the command to continue from them, "
             "and leave resume_from_checkpoint out"
-        )
-    if training.push_to_hub and (training.fp16_full_eval or training.bf16_full_eval):
-        raise ValueError(
-            "fp16_full_eval and bf16_full_eval cast the model, and push_to_hub would push it so; push by a command "
-            "that only trains (--do_train)"
         )
     return translation, training
 

@@ -1,6 +1,5 @@
 """How long sentences a translation model takes: what it cannot take is found before it trains, not after."""
 
-import math
 from collections.abc import Mapping
 from copy import deepcopy
 from typing import Any
@@ -9,6 +8,7 @@ import datasets
 from transformers import MarianMTModel, PreTrainedModel
 
 from hf_vasso.tasks.errors import DataError
+from hf_vasso.tasks.positions import model_positions
 from hf_vasso.tasks.translation.token_batches import pair_lengths
 
 __all__ = ["LONGEST_PLUS", "LONGEST_TIMES", "fit_positions", "longest_translation"]
@@ -21,7 +21,7 @@ _MOST_SHOWN = 10
 
 def longest_translation(model: PreTrainedModel, source: int) -> int:
     """How many tokens a translation may have whose source has so many: not more than the model has positions."""
-    return int(min(_wanted(source), _positions(model)))
+    return int(min(_wanted(source), model_positions(model)))
 
 
 def fit_positions(model: PreTrainedModel, splits: Mapping[str, datasets.Dataset]) -> None:
@@ -44,7 +44,7 @@ def fit_positions(model: PreTrainedModel, splits: Mapping[str, datasets.Dataset]
         if needed > model.config.max_position_embeddings:
             _extend(model, needed)
         return
-    positions = _positions(model)
+    positions = model_positions(model)
     for name, of_split in lengths.items():
         long = [number for number, length in enumerate(of_split, start=1) if length > positions]
         if long:
@@ -60,11 +60,6 @@ def fit_positions(model: PreTrainedModel, splits: Mapping[str, datasets.Dataset]
 
 def _wanted(source: int) -> int:
     return int(LONGEST_TIMES * source) + LONGEST_PLUS
-
-
-def _positions(model: Any) -> float:
-    """How many tokens a model takes; those of T5 are relative, so that it takes any number."""
-    return getattr(model.config, "max_position_embeddings", math.inf)
 
 
 def _fed_lengths(split: str, pairs: datasets.Dataset) -> list[int]:

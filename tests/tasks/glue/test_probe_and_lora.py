@@ -12,7 +12,7 @@ from transformers import AutoConfig, AutoModel, AutoModelForMaskedLM, AutoModelF
 from hf_vasso.cli import main
 from hf_vasso.engine import SharpnessAwareStep
 from hf_vasso.results.record import read_record
-from hf_vasso.tasks.glue.probe import ProbeConfig, pooled_features
+from hf_vasso.tasks.glue.probe import ProbeConfig, load_backbone, pooled_features
 
 # Weights from a file lie elsewhere in memory than trained ones, and on some CPUs sums then end in other bits.
 LOADED = {"rel": 1e-6}
@@ -42,8 +42,8 @@ def test_features_are_the_mean_over_an_examples_own_tokens(flags, tiny_bert):
     tokenizer, model = AutoTokenizer.from_pretrained(tiny_bert), AutoModel.from_pretrained(tiny_bert).eval()
     texts = ["the keys seem famous", "the narrow mirrors beside the keys seem famous"]
     encoded = datasets.Dataset.from_dict({**tokenizer(texts), "label": [1, 0]})
-    config = ProbeConfig(backbone=str(tiny_bert))
-    examples = pooled_features({"train": encoded}, tokenizer, config, {}, CPU)["train"]
+    backbone = load_backbone(ProbeConfig(backbone=str(tiny_bert)), {})
+    examples = pooled_features({"train": encoded}, tokenizer, backbone, CPU)["train"]
     for text, features in zip(texts, examples["features"], strict=True):
         with torch.no_grad():
             states = model(**tokenizer(text, return_tensors="pt")).last_hidden_state
@@ -58,8 +58,8 @@ def test_features_of_another_model_are_others(flags, tiny_bert, tmp_path):
 
     def features(name):
         model.save_pretrained(tmp_path / name)
-        config = ProbeConfig(backbone=str(tmp_path / name))
-        return pooled_features({"train": encoded}, tokenizer, config, {}, CPU)["train"]["features"][:]
+        backbone = load_backbone(ProbeConfig(backbone=str(tmp_path / name)), {})
+        return pooled_features({"train": encoded}, tokenizer, backbone, CPU)["train"]["features"][:]
 
     as_it_was = features("as-it-was")
     model.config.hidden_act = "relu"

@@ -266,8 +266,9 @@ def test_two_processes_write_one_record(flags, tmp_path):
             "average_checkpoints takes the checkpoints of its own folder",
         ),
         (["--forced_bos_token", "en_XX"], "unknown flag --forced_bos_token; pass --target_lang_code"),
-        (["--generation_num_beams", "7", "--task_name", "multi30k.de-en"], "generation_num_beams has no effect here"),
+        (["--generation_num_beams", "7", "--task_name", "multi30k.de-en"], "generation_num_beams has no place here"),
         (["--auto_find_batch_size", "--task_name", "multi30k.de-en"], "as many pairs as go into"),
+        (["--dataloader_drop_last", "--task_name", "multi30k.de-en"], "no batch is left over, as each has as many"),
     ],
 )
 def test_mistakes(words, message, corpus, capsys):
