@@ -70,7 +70,8 @@ class SharpnessAwareStep:
         num_examples: Examples of the data, for the same. 0 where unknown.
         scaler: The `GradScaler` by which `passes` scale the loss, if one is used.
         buffers: The model's buffers. When some hold floats (BatchNorm's statistics), all count the first pass only.
-        rho_warmup_steps: Steps over which rho grows from 0, >= 0. Below 1 it is a share of `total_steps`.
+        rho_warmup_steps: Steps over which rho grows from 0, >= 0. Below 1 it is a share of `total_steps`. None is a
+            tenth of them, and 0 where they are unknown.
         rho_scheduler_type: "constant", "linear", "cosine" or "learning_rate". None is constant, or the
             learning rate's for a method with a `rho_min`.
         no_perturb: Regular expression; a parameter in whose name it is found is trained but never perturbed.
@@ -89,7 +90,7 @@ class SharpnessAwareStep:
         >>> from hf_vasso import SharpnessAwareStep, get_method
         >>> model = torch.nn.Linear(2, 1)
         >>> optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
-        >>> engine = SharpnessAwareStep(get_method("vasso"), model.named_parameters(), optimizer, total_steps=1)
+        >>> engine = SharpnessAwareStep(get_method("vasso"), model.named_parameters(), optimizer, total_steps=0)
         >>> class MeanSquare:
         ...     def backward(self, batch, sync):
         ...         loss = model(batch).square().mean()
@@ -98,7 +99,7 @@ class SharpnessAwareStep:
         >>> result = engine.step([torch.ones(4, 2)], MeanSquare(), measure=True)
         >>> optimizer.step()
         >>> round(result.perturbation_norm.item(), 4)
-        0.05
+        0.01
     """
 
     def __init__(
@@ -112,7 +113,7 @@ class SharpnessAwareStep:
         num_examples: int = 0,
         scaler: Any = None,
         buffers: Iterable[Tensor] = (),
-        rho_warmup_steps: float = 0.0,
+        rho_warmup_steps: float | None = None,
         rho_scheduler_type: str | None = None,
         no_perturb: str | None = None,
         same_dropout: bool = True,

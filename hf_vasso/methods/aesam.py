@@ -69,7 +69,7 @@ class WhereSharp(Schedule):
         return "both" if squared >= mean + deviations * math.sqrt(variance) else "clean"
 
 
-def aesam(rho: float = 0.05, delta: float = 0.9, lambda1: float = -1.0, lambda2: float = 1.0) -> Method:
+def aesam(rho: float = 0.01, delta: float = 0.9, lambda1: float = -1.0, lambda2: float = 1.0) -> Method:
     """
     AE-SAM: SAM at the steps whose gradient is large, few at first and most in the end.
 

@@ -58,7 +58,7 @@ class AdaptiveBall(Geometry):
         return stretched, scale
 
 
-def asam(rho: float = 0.5, eta: float = 0.01) -> Method:
+def asam(rho: float = 0.1, eta: float = 0.01) -> Method:
     """
     ASAM: SAM on a ball that is scaled by the weights.
 

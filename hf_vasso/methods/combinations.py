@@ -11,7 +11,7 @@ from hf_vasso.methods.vasso import PAPER, MovingAverage
 __all__ = ["vasso_aesam", "vasso_asam", "vasso_esam", "vasso_looksam", "vasso_quarter"]
 
 
-def vasso_asam(rho: float = 0.5, theta: float = 0.4, eta: float = 0.01) -> Method:
+def vasso_asam(rho: float = 0.1, theta: float = 0.4, eta: float = 0.01) -> Method:
     """
     VASSO's moving average on ASAM's ball.
 
@@ -28,7 +28,7 @@ def vasso_asam(rho: float = 0.5, theta: float = 0.4, eta: float = 0.01) -> Metho
 
 
 def vasso_aesam(
-    rho: float = 0.05, theta: float = 0.4, delta: float = 0.9, lambda1: float = -1.0, lambda2: float = 1.0
+    rho: float = 0.01, theta: float = 0.4, delta: float = 0.9, lambda1: float = -1.0, lambda2: float = 1.0
 ) -> Method:
     """
     VASSO's moving average at the steps that AE-SAM chooses.
@@ -49,7 +49,7 @@ def vasso_aesam(
     return Method(direction=MovingAverage(theta), schedule=schedule, rho=rho, paper=PAPER)
 
 
-def vasso_esam(rho: float = 0.05, theta: float = 0.4, beta: float = 0.6, gamma: float = 0.5) -> Method:
+def vasso_esam(rho: float = 0.01, theta: float = 0.4, beta: float = 0.6, gamma: float = 0.5) -> Method:
     """
     VASSO's moving average in ESAM.
 
@@ -68,7 +68,7 @@ def vasso_esam(rho: float = 0.05, theta: float = 0.4, beta: float = 0.6, gamma: 
     return Method(direction=MovingAverage(theta), geometry=geometry, selection=selection, rho=rho, paper=PAPER)
 
 
-def vasso_looksam(rho: float = 0.05, theta: float = 0.4, alpha: float = 0.1, k: int = 5) -> Method:
+def vasso_looksam(rho: float = 0.01, theta: float = 0.4, alpha: float = 0.1, k: int = 5) -> Method:
     """
     VASSO's moving average in LookSAM.
 
@@ -86,7 +86,7 @@ def vasso_looksam(rho: float = 0.05, theta: float = 0.4, alpha: float = 0.1, k: 
     return Method(direction=MovingAverage(theta), schedule=EveryKth(k), descent=descent, rho=rho, paper=PAPER)
 
 
-def vasso_quarter(rho: float = 0.05, theta: float = 0.4) -> Method:
+def vasso_quarter(rho: float = 0.01, theta: float = 0.4) -> Method:
     """
     VASSO whose pass at w is made with the first quarter of the examples.
 

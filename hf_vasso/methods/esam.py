@@ -80,7 +80,7 @@ class Sharpest(Selection):
         return [losses.topk(count).indices.sort().values for losses, count in zip(sharpness, counts, strict=True)]
 
 
-def esam(rho: float = 0.05, beta: float = 0.6, gamma: float = 0.5) -> Method:
+def esam(rho: float = 0.01, beta: float = 0.6, gamma: float = 0.5) -> Method:
     """
     ESAM: SAM on a random subset of the tensors, with the sharpest share of the examples.
 

@@ -58,7 +58,7 @@ class GradientMinusAverage(Direction):
         return list(vector)
 
 
-def fsam(rho: float = 0.05, sigma: float = 1.0, lmbda: float = 0.9) -> Method:
+def fsam(rho: float = 0.01, sigma: float = 1.0, lmbda: float = 0.9) -> Method:
     """
     F-SAM: SAM along the gradient minus its moving average.
 

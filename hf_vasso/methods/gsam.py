@@ -51,7 +51,7 @@ class MinusOrthogonal(Descent):
         return perturbed
 
 
-def gsam(rho: float = 0.05, rho_min: float | None = None, alpha: float = 0.4) -> Method:
+def gsam(rho: float = 0.01, rho_min: float | None = None, alpha: float = 0.4) -> Method:
     """
     GSAM: SAM that also lowers the gap between the loss at w + eps and the loss at w.
 

@@ -54,7 +54,7 @@ def list_methods() -> list[dict[str, Any]]:
                 "name": name,
                 "description": _paragraph(card),
                 "parts": {question: str(part) for question, part in method.parts.items()},
-                "numbers": {key: value for key, value in method.numbers.items() if method.rho > 0 or key != "rho"},
+                "numbers": method.numbers,
                 "passes": method.passes,
                 "extra_copies": method.extra_copies,
                 "cost": _paragraph(card, "Cost: "),

@@ -65,7 +65,7 @@ class PlusKeptOrthogonal(Descent):
         return list(torch._foreach_add(clean, torch._foreach_mul(orthogonal, scale)))
 
 
-def looksam(rho: float = 0.05, alpha: float = 0.1, k: int = 5) -> Method:
+def looksam(rho: float = 0.01, alpha: float = 0.1, k: int = 5) -> Method:
     """
     LookSAM: SAM every k steps, whose change of the gradient is used again in between.
 

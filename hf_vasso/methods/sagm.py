@@ -56,7 +56,7 @@ class MeanOfBoth(Descent):
         return perturbed
 
 
-def sagm(rho: float = 0.05, alpha: float = 0.001) -> Method:
+def sagm(rho: float = 0.01, alpha: float = 0.001) -> Method:
     """
     SAGM: the mean of the gradients at w and at w + eps, with a ball around w - alpha g.
 

@@ -23,7 +23,7 @@ PAPER = Paper(
 )
 
 
-def sam(rho: float = 0.05) -> Method:
+def sam(rho: float = 0.01) -> Method:
     """
     SAM: the adversary follows the gradient of the step's own examples.
 

@@ -59,7 +59,7 @@ class AtRandom(Schedule):
         return "both" if torch.rand((), generator=context.generator).item() < self.p else self.between
 
 
-def ss_sam(rho: float = 0.05, p: float = 0.5) -> Method:
+def ss_sam(rho: float = 0.01, p: float = 0.5) -> Method:
     """
     SS-SAM: SAM at steps that a coin chooses, the base optimizer at the others.
 

@@ -54,7 +54,7 @@ class MovingAverage(Direction):
         return filled(list(map(by_parameter(state).get, context.names)), like=context.parameters)
 
 
-def vasso(rho: float = 0.05, theta: float = 0.4) -> Method:
+def vasso(rho: float = 0.01, theta: float = 0.4) -> Method:
     """
     VASSO: SAM along a moving average of the gradients.
 

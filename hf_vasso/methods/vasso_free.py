@@ -39,7 +39,7 @@ class DescentAverage(MovingAverage):
         torch._foreach_lerp_(average, gradient, self.theta)
 
 
-def vasso_free(rho: float = 0.05, theta: float = 0.4) -> Method:
+def vasso_free(rho: float = 0.01, theta: float = 0.4) -> Method:
     """
     VASSO in one pass per step: the adversary follows the average of the descent gradients.
 

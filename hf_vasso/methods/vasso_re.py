@@ -33,7 +33,7 @@ class ReuseAtRandom(AtRandom):
     between: ClassVar[PassesOfStep] = "perturbed"
 
 
-def vasso_re(rho: float = 0.05, theta: float = 0.4, k: int | None = None, p: float | None = None) -> Method:
+def vasso_re(rho: float = 0.01, theta: float = 0.4, k: int | None = None, p: float | None = None) -> Method:
     """
     VASSO with an ascent every k steps, or with probability p; the steps in between use the adversary of before.
 
