@@ -36,7 +36,8 @@ def vasso_aesam(
     Cost: 1 + share passes per step, where share is the part of the steps that ascend; two extra copies of the
     trainable weights.
 
-    Every step's gradient feeds the average. The combination is not from a paper; its numbers are untuned.
+    Every step's gradient feeds the average. The combination is not from a paper; its numbers are those of its two
+    halves, untuned.
 
     Args:
         rho: Radius of the perturbation, in weight units, >= 0.
@@ -56,7 +57,7 @@ def vasso_esam(rho: float = 0.01, theta: float = 0.4, beta: float = 0.6, gamma: 
     Cost: 1 + gamma passes per step, and one forward pass more, which ranks the examples; two extra copies of the
     trainable weights, and a third one for a moment.
 
-    The combination is not from a paper; its numbers are untuned.
+    The combination is not from a paper; its numbers are those of its two halves, untuned.
 
     Args:
         rho: beta times the radius of the perturbation, in weight units, >= 0.
@@ -74,7 +75,8 @@ def vasso_looksam(rho: float = 0.01, theta: float = 0.4, alpha: float = 0.1, k: 
 
     Cost: 1 + 1/k passes per step; four extra copies of the trainable weights.
 
-    Every step's gradient feeds the average. The combination is not from a paper; its numbers are untuned.
+    Every step's gradient feeds the average. The combination is not from a paper; its numbers are those of its two
+    halves, untuned.
 
     Args:
         rho: Radius of the perturbation, in weight units, >= 0.
@@ -92,7 +94,8 @@ def vasso_quarter(rho: float = 0.01, theta: float = 0.4) -> Method:
 
     Cost: 1 + 1/4 passes per step; two extra copies of the trainable weights.
 
-    The ascent on a quarter of the batch is that of Bahri et al. 2021 (arXiv 2110.08529) for SAM on language models.
+    The ascent on a quarter of the batch is that of Bahri et al. 2021 (arXiv 2110.08529) for SAM on language models,
+    with rho 0.15 as others restate it.
     The average takes in the gradient of that quarter, whose noise it also suppresses. Not from a paper, untuned.
 
     Args:

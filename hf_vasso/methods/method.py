@@ -158,9 +158,9 @@ class Method:
             own = {entry.name: entry.default for entry in fields(self)}
             for name in ("direction", "geometry", "rho_min"):
                 if getattr(self, name) != own[name]:
+                    says_how = f"{name}={getattr(self, name)} says how to"
                     raise ValueError(
-                        f"{schedule} perturbs at no step, and {name}={getattr(self, name)} says how to: leave it out, or "
-                        "take another schedule"
+                        f"{schedule} perturbs at no step, and {says_how}: leave it out, or take another schedule"
                     )
         if self.schedule.reuses and not overrides(self.direction, Direction, "reuse"):
             raise ValueError(
