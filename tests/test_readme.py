@@ -86,7 +86,7 @@ def test_the_example_in_contributing_is_a_method():
     exec(textwrap.dedent(block.group(1)), namespace)
     w = torch.nn.Parameter(torch.tensor([3.0, -4.0]))
     engine = SharpnessAwareStep(
-        namespace["signsam"](rho=2**0.5), [("w", w)], torch.optim.SGD([w], lr=1.0), total_steps=1
+        namespace["signsam"](rho=2**0.5), [("w", w)], torch.optim.SGD([w], lr=1.0), total_steps=1, rho_warmup_steps=0
     )
 
     class HalfSquare:
