@@ -16,8 +16,9 @@ SHARED = (
     "Perturbed is what the optimizer trains: the parameters in its groups that have a gradient in the step, without "
     "those that `no_perturb` names.",
     "The default of rho is ours and small, for the fine-tuning of pretrained models: 0.01, and 0.1 where the ball is "
-    "stretched by the weights; it is reached after a tenth of the steps (`rho_warmup_steps`). What the authors use, "
-    "mostly on networks trained from scratch, is said with each method's rho.",
+    "stretched by the weights or the momentum followed; it is reached after a tenth of the steps "
+    "(`rho_warmup_steps`). What the authors use, mostly on networks trained from scratch, is said with each method's "
+    "rho.",
 )
 """What holds for all methods, beside their cards."""
 

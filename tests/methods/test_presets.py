@@ -38,7 +38,7 @@ EVERY = "{} is the number of steps from one ascent to the next and must be a who
         ("aesam", {"rho": 0.01, "delta": 0.9, "lambda1": -1.0, "lambda2": 1.0}),
         ("ss-sam", {"rho": 0.01, "p": 0.5}),
         ("esam", {"rho": 0.01, "beta": 0.6, "gamma": 0.5}),
-        ("msam", {"rho": 0.5}),
+        ("msam", {"rho": 0.1}),
         ("saf", {"weight": 0.3, "tau": 5.0, "start": 1, "lag": 1}),
         ("mesa", {"weight": 0.8, "tau": 5.0, "start": 1.0}),
         ("vasso-re", {"rho": 0.01, "theta": 0.4, "k": 2}),
