@@ -12,7 +12,7 @@ import re
 from pathlib import Path
 
 from hf_vasso.methods import METHODS
-from hf_vasso.methods.listing import list_methods
+from hf_vasso.methods.listing import SHARED, list_methods
 from hf_vasso.results.tables import markdown_table
 
 __all__ = ["with_methods", "write"]
@@ -41,7 +41,7 @@ def with_methods(page: str, text: str) -> str:
     """
     parts = [_table(*PAGES[page])]
     if page == CARDS:
-        parts += map(_card, METHODS)
+        parts += [*SHARED, *map(_card, METHODS)]
     return _GENERATED.sub(lambda found: found[1] + "\n" + "\n\n".join(parts) + "\n" + found[2], text)
 
 

@@ -54,11 +54,12 @@ def test_methods(capsys):
     assert main(["methods"]) == 0
     shown = capsys.readouterr().out
     assert (
-        "vasso  (rho 0.05, theta 0.4)\n    VASSO: SAM along a moving average of the gradients.\n    Cost: two passes"
+        "vasso  (rho 0.01, theta 0.4)\n    VASSO: SAM along a moving average of the gradients.\n    Cost: two passes"
         in shown
     )
     assert "Parts: MovingAverage(theta=0.4), Ball(), EveryStep()\n    https://arxiv.org/abs/2509.02433" in shown
     assert "none  (no numbers)" in shown
+    assert "\n\nPerturbed is what the optimizer trains: " in shown
 
 
 def test_methods_for_a_reader_that_has_gone():
@@ -73,7 +74,7 @@ def test_methods_as_json(capsys):
     listing = json.loads(capsys.readouterr().out)
     assert [method["name"] for method in listing] == list(METHODS)
     vasso = next(method for method in listing if method["name"] == "vasso")
-    assert vasso["numbers"] == {"rho": 0.05, "theta": 0.4}
+    assert vasso["numbers"] == {"rho": 0.01, "theta": 0.4}
     assert vasso["paper"].startswith("https://arxiv.org/")
     assert all(method["description"].endswith(".") for method in listing)
 

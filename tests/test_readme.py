@@ -17,7 +17,7 @@ from hf_vasso.methods import METHODS
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "docs"))
 import write_tuning  # noqa: E402
-from write_methods import PAGES, ROOT, with_methods  # noqa: E402
+from write_methods import CARDS, PAGES, ROOT, with_methods  # noqa: E402
 
 README = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
 CONTRIBUTING = (Path(__file__).parents[1] / "CONTRIBUTING.md").read_text(encoding="utf-8")
@@ -86,7 +86,7 @@ def test_the_example_in_contributing_is_a_method():
     exec(textwrap.dedent(block.group(1)), namespace)
     w = torch.nn.Parameter(torch.tensor([3.0, -4.0]))
     engine = SharpnessAwareStep(
-        namespace["signsam"](rho=2**0.5), [("w", w)], torch.optim.SGD([w], lr=1.0), total_steps=1
+        namespace["signsam"](rho=2**0.5), [("w", w)], torch.optim.SGD([w], lr=1.0), total_steps=1, rho_warmup_steps=0
     )
 
     class HalfSquare:
@@ -105,6 +105,7 @@ def test_the_tables_and_cards_are_those_of_the_methods(page):
     assert with_methods(page, text) == text, "run python docs/write_methods.py"
     assert all(f"`{name}`" in text for name in METHODS)
     assert "Raises:" not in text
+    assert ("Perturbed is what the optimizer trains: " in text) == (page == CARDS)
 
 
 def test_the_method_of_ones_own_in_the_docs_is_one():
@@ -112,7 +113,7 @@ def test_the_method_of_ones_own_in_the_docs_is_one():
     assert block is not None
     namespace: dict = {}
     exec(block.group(1), namespace)
-    assert namespace["method"].numbers == {"rho": 0.05, "theta": 0.4, "k": 2, "alpha": 0.4}
+    assert namespace["method"].numbers == {"rho": 0.01, "theta": 0.4, "k": 2, "alpha": 0.4}
 
 
 def test_the_tables_of_tuning_are_those_of_its_trials():

@@ -76,7 +76,8 @@ class SharpnessAwareStep:
         scaler: The `GradScaler` by which `passes` scale the loss, if one is used.
         buffers: The model's buffers, or the function that lists them, `model.buffers`. When some hold floats
             (BatchNorm's statistics), all count the first pass only.
-        rho_warmup_steps: Steps over which rho grows from 0, >= 0. Below 1 it is a share of `total_steps`.
+        rho_warmup_steps: Steps over which rho grows from 0, >= 0. Below 1 it is a share of `total_steps`. None is a
+            tenth of them, and 0 where they are unknown.
         rho_scheduler_type: "constant", "linear", "cosine" or "learning_rate". None is constant, or the
             learning rate's for a method with a `rho_min`.
         no_perturb: Regular expression; a parameter in whose name it is found is trained but never perturbed.
@@ -95,7 +96,7 @@ class SharpnessAwareStep:
         >>> from hf_vasso import SharpnessAwareStep, get_method
         >>> model = torch.nn.Linear(2, 1)
         >>> optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
-        >>> engine = SharpnessAwareStep(get_method("vasso"), model.named_parameters(), optimizer, total_steps=1)
+        >>> engine = SharpnessAwareStep(get_method("vasso"), model.named_parameters(), optimizer, total_steps=0)
         >>> class MeanSquare:
         ...     def backward(self, batch, sync):
         ...         loss = model(batch).square().mean()
@@ -104,7 +105,7 @@ class SharpnessAwareStep:
         >>> result = engine.step([torch.ones(4, 2)], MeanSquare(), measure=True)
         >>> optimizer.step()
         >>> round(result.perturbation_norm.item(), 4)
-        0.05
+        0.01
     """
 
     def __init__(
@@ -118,7 +119,7 @@ class SharpnessAwareStep:
         num_examples: int = 0,
         scaler: Any = None,
         buffers: Iterable[Tensor] | Callable[[], Iterable[Tensor]] = (),
-        rho_warmup_steps: float = 0.0,
+        rho_warmup_steps: float | None = None,
         rho_scheduler_type: str | None = None,
         no_perturb: str | None = None,
         same_dropout: bool = True,

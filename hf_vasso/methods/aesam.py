@@ -69,7 +69,7 @@ class WhereSharp(Schedule):
         return "both" if squared >= mean + deviations * math.sqrt(variance) else "clean"
 
 
-def aesam(rho: float = 0.05, delta: float = 0.9, lambda1: float = -1.0, lambda2: float = 1.0) -> Method:
+def aesam(rho: float = 0.01, delta: float = 0.9, lambda1: float = -1.0, lambda2: float = 1.0) -> Method:
     """
     AE-SAM: SAM at the steps whose gradient is large, few at first and most in the end.
 
@@ -85,7 +85,8 @@ def aesam(rho: float = 0.05, delta: float = 0.9, lambda1: float = -1.0, lambda2:
     When not to use it: where the number of steps is not known, which c_t needs.
 
     Args:
-        rho: Radius of the perturbation, in weight units, >= 0. 0 is the base optimizer.
+        rho: Radius of the perturbation, in weight units, >= 0. 0 is the base optimizer. What the authors use is not
+            known to us.
         delta: Weight of the old mean and variance, in [0, 1].
         lambda1: Standard deviations above the mean from which a step ascends, at the end of the training.
         lambda2: The same at its beginning; in between it runs linearly.

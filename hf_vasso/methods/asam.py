@@ -58,7 +58,7 @@ class AdaptiveBall(Geometry):
         return stretched, scale
 
 
-def asam(rho: float = 0.5, eta: float = 0.01) -> Method:
+def asam(rho: float = 0.1, eta: float = 0.01) -> Method:
     """
     ASAM: SAM on a ball that is scaled by the weights.
 
@@ -74,7 +74,8 @@ def asam(rho: float = 0.5, eta: float = 0.01) -> Method:
     about ten times SAM's.
 
     Args:
-        rho: Radius in units of |w| + eta, >= 0. The authors use 0.5 on CIFAR-10 and 1.0 on CIFAR-100.
+        rho: Radius in units of |w| + eta, >= 0. 0 is the base optimizer. The authors use 0.5 on CIFAR-10 and 1.0 on
+            CIFAR-100.
         eta: What is added to |w|, in weight units, >= 0.
     """
     return Method(geometry=AdaptiveBall(eta), rho=rho, paper=PAPER)

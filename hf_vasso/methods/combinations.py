@@ -11,7 +11,7 @@ from hf_vasso.methods.vasso import PAPER, MovingAverage
 __all__ = ["vasso_aesam", "vasso_asam", "vasso_esam", "vasso_looksam", "vasso_quarter"]
 
 
-def vasso_asam(rho: float = 0.5, theta: float = 0.4, eta: float = 0.01) -> Method:
+def vasso_asam(rho: float = 0.1, theta: float = 0.4, eta: float = 0.01) -> Method:
     """
     VASSO's moving average on ASAM's ball.
 
@@ -28,7 +28,7 @@ def vasso_asam(rho: float = 0.5, theta: float = 0.4, eta: float = 0.01) -> Metho
 
 
 def vasso_aesam(
-    rho: float = 0.05, theta: float = 0.4, delta: float = 0.9, lambda1: float = -1.0, lambda2: float = 1.0
+    rho: float = 0.01, theta: float = 0.4, delta: float = 0.9, lambda1: float = -1.0, lambda2: float = 1.0
 ) -> Method:
     """
     VASSO's moving average at the steps that AE-SAM chooses.
@@ -36,7 +36,8 @@ def vasso_aesam(
     Cost: 1 + share passes per step, where share is the part of the steps that ascend; two extra copies of the
     trainable weights.
 
-    Every step's gradient feeds the average. The combination is not from a paper; its numbers are untuned.
+    Every step's gradient feeds the average. The combination is not from a paper; its numbers are those of its two
+    halves, untuned.
 
     Args:
         rho: Radius of the perturbation, in weight units, >= 0.
@@ -49,14 +50,14 @@ def vasso_aesam(
     return Method(direction=MovingAverage(theta), schedule=schedule, rho=rho, paper=PAPER)
 
 
-def vasso_esam(rho: float = 0.05, theta: float = 0.4, beta: float = 0.6, gamma: float = 0.5) -> Method:
+def vasso_esam(rho: float = 0.01, theta: float = 0.4, beta: float = 0.6, gamma: float = 0.5) -> Method:
     """
     VASSO's moving average in ESAM.
 
     Cost: 1 + gamma passes per step, and one forward pass more, which ranks the examples; two extra copies of the
     trainable weights, and a third one for a moment.
 
-    The combination is not from a paper; its numbers are untuned.
+    The combination is not from a paper; its numbers are those of its two halves, untuned.
 
     Args:
         rho: beta times the radius of the perturbation, in weight units, >= 0.
@@ -68,13 +69,14 @@ def vasso_esam(rho: float = 0.05, theta: float = 0.4, beta: float = 0.6, gamma: 
     return Method(direction=MovingAverage(theta), geometry=geometry, selection=selection, rho=rho, paper=PAPER)
 
 
-def vasso_looksam(rho: float = 0.05, theta: float = 0.4, alpha: float = 0.1, k: int = 5) -> Method:
+def vasso_looksam(rho: float = 0.01, theta: float = 0.4, alpha: float = 0.1, k: int = 5) -> Method:
     """
     VASSO's moving average in LookSAM.
 
     Cost: 1 + 1/k passes per step; four extra copies of the trainable weights.
 
-    Every step's gradient feeds the average. The combination is not from a paper; its numbers are untuned.
+    Every step's gradient feeds the average. The combination is not from a paper; its numbers are those of its two
+    halves, untuned.
 
     Args:
         rho: Radius of the perturbation, in weight units, >= 0.
@@ -86,13 +88,14 @@ def vasso_looksam(rho: float = 0.05, theta: float = 0.4, alpha: float = 0.1, k: 
     return Method(direction=MovingAverage(theta), schedule=EveryKth(k), descent=descent, rho=rho, paper=PAPER)
 
 
-def vasso_quarter(rho: float = 0.05, theta: float = 0.4) -> Method:
+def vasso_quarter(rho: float = 0.01, theta: float = 0.4) -> Method:
     """
     VASSO whose pass at w is made with the first quarter of the examples.
 
     Cost: 1 + 1/4 passes per step; two extra copies of the trainable weights.
 
-    The ascent on a quarter of the batch is that of Bahri et al. 2021 (arXiv 2110.08529) for SAM on language models.
+    The ascent on a quarter of the batch is that of Bahri et al. 2021 (arXiv 2110.08529) for SAM on language models,
+    with rho 0.15 as others restate it.
     The average takes in the gradient of that quarter, whose noise it also suppresses. Not from a paper, untuned.
 
     Args:

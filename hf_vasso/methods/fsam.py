@@ -58,9 +58,13 @@ class GradientMinusAverage(Direction):
         return list(vector)
 
 
-def fsam(rho: float = 0.05, sigma: float = 1.0, lmbda: float = 0.9) -> Method:
+def fsam(rho: float = 0.01, sigma: float = 1.0, lmbda: float = 0.9) -> Method:
     """
     F-SAM: SAM along the gradient minus its moving average.
+
+    It is Friendly SAM (Li et al., CVPR 2024). Fisher SAM, which is abbreviated alike, is another method: a ball shaped
+    by the Fisher information (Kim et al., ICML 2022), or on language models a perturbation masked by it (Zhong et al.,
+    Findings of EMNLP 2022, arXiv 2210.05497). Neither is among the methods here.
 
     Cost: two passes per step; two extra copies of the trainable weights (one is the average, in fp32 or wider, saved
     with the checkpoint), and two more for a moment.
@@ -68,12 +72,13 @@ def fsam(rho: float = 0.05, sigma: float = 1.0, lmbda: float = 0.9) -> Method:
     Follows nblt/F-SAM at 2e2f989: the direction uses the average of before the step, the first step goes along the raw
     gradient. Run beside ours, its step is the same to 7e-16 (50 steps, float64). The paper's formula has the new
     average; for sigma 1 the direction is the same, otherwise it is not. Their class has lambda 0.9, their scripts 0.95
-    and 0.6, with rho 0.2 on CIFAR-100. Tested by its authors on images, not on language.
+    and 0.6. Tested by its authors on images, not on language.
 
     When not to use it: together with the expectation that it confirms VASSO; it assumes the opposite.
 
     Args:
-        rho: Radius of the perturbation, in weight units, >= 0. 0 is the base optimizer.
+        rho: Radius of the perturbation, in weight units, >= 0. 0 is the base optimizer. The authors' script has 0.2,
+            on CIFAR-100.
         sigma: Share of the average that is taken away, >= 0. 0 is SAM.
         lmbda: Weight of the old average, in [0, 1].
     """

@@ -51,7 +51,7 @@ class MinusOrthogonal(Descent):
         return perturbed
 
 
-def gsam(rho: float = 0.05, rho_min: float | None = None, alpha: float = 0.4) -> Method:
+def gsam(rho: float = 0.01, rho_min: float | None = None, alpha: float = 0.4) -> Method:
     """
     GSAM: SAM that also lowers the gap between the loss at w + eps and the loss at w.
 
@@ -59,12 +59,13 @@ def gsam(rho: float = 0.05, rho_min: float | None = None, alpha: float = 0.4) ->
     second pass).
 
     Follows juntang-zhuang/GSAM at a770275, whose author has tested it on CIFAR-10 alone and names the JAX version in
-    google-research/big_vision the official one. alpha 0.4 is the default of its example script; both bounds of rho are
-    given by the user there, and the lower one, a fifth of rho, is ours. Run beside ours, its step is the same to 4e-13
-    (50 steps, float64). What differs is rho's schedule: in its example script the first step has the lower bound at
-    the full learning rate, and its optimizer's constructor already advances the schedule by a step. With several
-    processes each of its workers combines its own two gradients and the results are averaged; ours combines those of
-    the whole step.
+    google-research/big_vision the official one. Its example script has alpha 0.4, as we do, and 2.0 for both bounds of
+    rho, on the ball that is stretched by the weights (`adaptive=True`); the configuration of the official one, for ViT
+    on ImageNet, has alpha 0.6 and rho from 0.1 to 0.6. A lower bound of a fifth of rho is ours. Run beside ours, its
+    step is the same to 4e-13 (50 steps, float64). What differs is rho's schedule: with unequal bounds the first step
+    of that script has the lower one at the full learning rate, and its optimizer's constructor already advances the
+    schedule by a step. With several processes each of its workers combines its own two gradients and the results are
+    averaged; ours combines those of the whole step.
 
     When not to use it: with a constant learning rate, under which rho is constant too.
 

@@ -10,7 +10,17 @@ from typing import Any
 
 from hf_vasso.methods import METHODS, get_method
 
-__all__ = ["list_methods", "main"]
+__all__ = ["SHARED", "list_methods", "main"]
+
+SHARED = (
+    "Perturbed is what the optimizer trains: the parameters in its groups that have a gradient in the step, without "
+    "those that `no_perturb` names.",
+    "The default of rho is ours and small, for the fine-tuning of pretrained models: 0.01, and 0.1 where the ball is "
+    "stretched by the weights or the momentum followed; it is reached after a tenth of the steps "
+    "(`rho_warmup_steps`). What the authors use, mostly on networks trained from scratch, is said with each method's "
+    "rho.",
+)
+"""What holds for all methods, beside their cards."""
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -27,7 +37,7 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("--json", action="store_true", help="print JSON, one object per method")
     as_json = parser.parse_args(arguments).json
     methods = list_methods()
-    text = json.dumps(methods, indent=2) if as_json else "\n\n".join(_describe(method) for method in methods)
+    text = json.dumps(methods, indent=2) if as_json else "\n\n".join([*map(_describe, methods), *SHARED])
     try:
         print(text, flush=True)
     except BrokenPipeError:
@@ -54,7 +64,7 @@ def list_methods() -> list[dict[str, Any]]:
                 "name": name,
                 "description": _paragraph(card),
                 "parts": {question: str(part) for question, part in method.parts.items()},
-                "numbers": {key: value for key, value in method.numbers.items() if method.rho > 0 or key != "rho"},
+                "numbers": method.numbers,
                 "passes": method.passes,
                 "extra_copies": method.extra_copies,
                 "cost": _paragraph(card, "Cost: "),

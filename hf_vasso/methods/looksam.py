@@ -65,7 +65,7 @@ class PlusKeptOrthogonal(Descent):
         return list(torch._foreach_add(clean, torch._foreach_mul(orthogonal, scale)))
 
 
-def looksam(rho: float = 0.05, alpha: float = 0.1, k: int = 5) -> Method:
+def looksam(rho: float = 0.01, alpha: float = 0.1, k: int = 5) -> Method:
     """
     LookSAM: SAM every k steps, whose change of the gradient is used again in between.
 
@@ -82,7 +82,8 @@ def looksam(rho: float = 0.05, alpha: float = 0.1, k: int = 5) -> Method:
     When not to use it: where the gradient turns fast, as the kept part is then that of another place.
 
     Args:
-        rho: Radius of the perturbation, in weight units, >= 0.
+        rho: Radius of the perturbation, in weight units, >= 0. There is no code of the authors; the port
+            Leminhbinh0209/LookSAM has 0.1.
         alpha: Size of the kept part in a step without an ascent, in units of ||g||, >= 0.
         k: Steps from one ascent to the next, >= 1. 1 is SAM.
     """

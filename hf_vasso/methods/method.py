@@ -71,7 +71,7 @@ class Method:
     geometry: Geometry = Ball()
     schedule: Schedule = EveryStep()
     descent: Descent | None = None
-    rho: float = 0.05
+    rho: float = 0.01
     rho_min: float | None = None
     ascent_fraction: float = 1.0
     selection: Selection | None = None
@@ -106,8 +106,11 @@ class Method:
 
     @property
     def numbers(self) -> dict[str, float]:
-        """rho and the numbers of all parts, as records print them; without those that the training decides."""
-        numbers: dict[str, float] = {"rho": self.rho} if self.extra_loss is None else {}
+        """
+        rho, where something is perturbed, and the numbers of all parts, as records print them; without those that the
+        training decides.
+        """
+        numbers: dict[str, float] = {"rho": self.rho} if self.schedule.perturbs else {}
         if self.rho_min is not None:
             numbers["rho_min"] = self.rho_min
         if self.ascent_fraction < 1.0:
@@ -151,6 +154,14 @@ class Method:
 
     def _refuse_what_makes_no_sense(self) -> None:
         direction, schedule, descent = (type(part).__name__ for part in (self.direction, self.schedule, self.descent))
+        if not self.schedule.perturbs:
+            own = {entry.name: entry.default for entry in fields(self)}
+            for name in ("direction", "geometry", "rho_min"):
+                if getattr(self, name) != own[name]:
+                    says_how = f"{name}={getattr(self, name)} says how to"
+                    raise ValueError(
+                        f"{schedule} perturbs at no step, and {says_how}: leave it out, or take another schedule"
+                    )
         if self.schedule.reuses and not overrides(self.direction, Direction, "reuse"):
             raise ValueError(
                 f"{schedule} perturbs along an adversary of before, and {direction} keeps none: take a direction that "
@@ -161,7 +172,8 @@ class Method:
                 f"{direction} is fed by gradients at w, and {schedule} makes none: take another schedule, or a "
                 "direction that is fed by the gradients at w + eps, such as DescentAverage"
             )
-        if self.descent is not None and self.schedule.reuses and overrides(self.descent, Descent, "alone"):
+        none_alone = self.schedule.reuses or isinstance(self.schedule, EveryStep)
+        if self.descent is not None and none_alone and overrides(self.descent, Descent, "alone"):
             raise ValueError(
                 f"{descent} has its use at steps with the pass at w alone, and {schedule} makes none: leave one out"
             )

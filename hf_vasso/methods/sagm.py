@@ -56,7 +56,7 @@ class MeanOfBoth(Descent):
         return perturbed
 
 
-def sagm(rho: float = 0.05, alpha: float = 0.001) -> Method:
+def sagm(rho: float = 0.01, alpha: float = 0.001) -> Method:
     """
     SAGM: the mean of the gradients at w and at w + eps, with a ball around w - alpha g.
 
@@ -70,7 +70,7 @@ def sagm(rho: float = 0.05, alpha: float = 0.001) -> Method:
     When not to use it: for the gradient at w + eps alone, which is SAM.
 
     Args:
-        rho: Radius of the perturbation, in weight units, >= 0.
+        rho: Radius of the perturbation, in weight units, >= 0. The authors' code has 0.05.
         alpha: Step down from which the ball is entered, >= 0. 0 is SAM's ball with the mean of both gradients.
     """
     return Method(geometry=ShiftedBall(alpha), descent=MeanOfBoth(), rho=rho, paper=PAPER)

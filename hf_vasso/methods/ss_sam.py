@@ -59,7 +59,7 @@ class AtRandom(Schedule):
         return "both" if torch.rand((), generator=context.generator).item() < self.p else self.between
 
 
-def ss_sam(rho: float = 0.05, p: float = 0.5) -> Method:
+def ss_sam(rho: float = 0.01, p: float = 0.5) -> Method:
     """
     SS-SAM: SAM at steps that a coin chooses, the base optimizer at the others.
 
@@ -72,7 +72,8 @@ def ss_sam(rho: float = 0.05, p: float = 0.5) -> Method:
     When not to use it: to compare methods on few steps, as the number of ascents is itself random.
 
     Args:
-        rho: Radius of the perturbation, in weight units, >= 0. 0 is the base optimizer.
+        rho: Radius of the perturbation, in weight units, >= 0. 0 is the base optimizer. What the authors use is not
+            known to us.
         p: Probability of an ascent, in [0, 1]. 1 is SAM, 0 the base optimizer.
     """
     return Method(schedule=AtRandom(p), rho=rho, paper=PAPER)

@@ -39,7 +39,7 @@ class DescentAverage(MovingAverage):
         torch._foreach_lerp_(average, gradient, self.theta)
 
 
-def vasso_free(rho: float = 0.05, theta: float = 0.4) -> Method:
+def vasso_free(rho: float = 0.01, theta: float = 0.4) -> Method:
     """
     VASSO in one pass per step: the adversary follows the average of the descent gradients.
 
@@ -54,7 +54,7 @@ def vasso_free(rho: float = 0.05, theta: float = 0.4) -> Method:
     published method at this price.
 
     Args:
-        rho: Radius of the perturbation, in weight units, >= 0. 0 is the base optimizer.
+        rho: Radius of the perturbation, in weight units, >= 0. 0 is the base optimizer. There are no authors but us.
         theta: Weight of the new gradient, in (0, 1].
     """
     return Method(direction=DescentAverage(theta), schedule=OnlyPerturbed(), rho=rho)

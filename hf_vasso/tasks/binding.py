@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from dataclasses import MISSING, Field, fields
 from typing import Any
 
+from hf_vasso.engine.rho import RhoSchedule
 from hf_vasso.methods import METHODS, get_method
 from hf_vasso.tasks.model_files import FINGERPRINT, model_fingerprint
 from hf_vasso.tasks.task_arguments import PATHS, TaskArguments, base_name
@@ -72,10 +73,10 @@ def result_arguments(arguments: TaskArguments, training: AnyTrainingArguments) -
         training: The training's flags.
 
     Returns:
-        Flag to value, ready for JSON. The method's numbers are the ones that hold, given or its own; folders are
-        absolute paths; "num_processes" is the number of processes.
+        Flag to value, ready for JSON. The method's numbers and the warm-up of rho are the ones that hold, given or
+        not; folders are absolute paths; "num_processes" is the number of processes.
     """
-    flags = {**vars(arguments), **training.to_dict(), **training.build_method().numbers}
+    flags = {**vars(arguments), **training.to_dict(), **_numbers_that_hold(training)}
     averages = getattr(arguments, "average_checkpoints", None) is not None
     always = _CHECKPOINTS if training.load_best_model_at_end or averages else set()
     kept: dict[str, Any] = {
@@ -162,6 +163,15 @@ def as_given(flags: Mapping[str, Any]) -> dict[str, Any]:
 def with_base_names(arguments: dict[str, Any]) -> dict[str, Any]:
     """The same arguments with the base names of folders, for records that are passed on."""
     return {name: base_name(value) if name in PATHS and value else value for name, value in arguments.items()}
+
+
+def _numbers_that_hold(training: AnyTrainingArguments) -> dict[str, float]:
+    """Of the method and of the warm-up of rho; zeros for the base, as every version has recorded it."""
+    method = training.build_method()
+    if not method.schedule.perturbs:
+        base = {"rho": 0.0} if method.extra_loss is None else {}
+        return {"rho_warmup_steps": 0.0, **base, **method.numbers}
+    return {"rho_warmup_steps": RhoSchedule(1, training.rho_warmup_steps).warmup, **method.numbers}
 
 
 def _fingerprint(arguments: TaskArguments, training: AnyTrainingArguments) -> dict[str, str | None]:

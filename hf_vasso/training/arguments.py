@@ -7,7 +7,7 @@ from typing import Any
 from transformers import Seq2SeqTrainingArguments, TrainingArguments
 
 from hf_vasso.engine.parameters import compile_pattern
-from hf_vasso.engine.rho import RHO_SCHEDULERS, RhoSchedule
+from hf_vasso.engine.rho import RHO_SCHEDULERS, WARMUP_SHARE, RhoSchedule
 from hf_vasso.methods import METHODS, Method, get_method
 
 __all__ = [
@@ -40,9 +40,12 @@ class SharpnessArguments:
         default=None,
         metadata={"help": "Weight of the new gradient in VASSO's average, in (0, 1] (default: the method's own)."},
     )
-    rho_warmup_steps: float = field(
-        default=0.0,
-        metadata={"help": "Steps over which rho grows linearly from 0; below 1 a share of all steps."},
+    rho_warmup_steps: float | None = field(
+        default=None,
+        metadata={
+            "help": "Steps over which rho grows linearly from 0, >= 0; below 1 a share of all steps (default: "
+            f"{WARMUP_SHARE:g})."
+        },
     )
     rho_scheduler_type: str | None = field(
         default=None,

@@ -27,6 +27,7 @@ from hf_vasso.training.model_card import add_method
 from hf_vasso.training.passes import TrainerPasses
 from hf_vasso.training.positions import positioned_data
 from hf_vasso.training.refusals import refuse_unsupported, refuse_weights_of_each_process
+from hf_vasso.training.rho_watch import RhoWatch
 from hf_vasso.training.sharpness_log import SharpnessLog
 from hf_vasso.training.state_file import read_state, write_state
 
@@ -124,6 +125,8 @@ class SharpnessAwareMixin(_Base):
         if result.skipped_at is not None and engine.skipped_steps == 1:
             logger.warning(_NOT_FINITE[result.skipped_at], self.state.global_step + 1)
         self._sharpness_log.add(result)
+        if self.is_world_process_zero():
+            self._rho_watch.add(result, self.state.global_step, self.state.max_steps)
         return result.loss
 
     def prediction_step(self, *args: Any, **kwargs: Any) -> Any:
@@ -194,6 +197,7 @@ class SharpnessAwareMixin(_Base):
         self._saved_state: dict[str, Any] | None = None
         self._held_inputs: list[dict[str, Any]] = []
         self._sharpness_log = SharpnessLog()
+        self._rho_watch = RhoWatch(self.method)
 
     def _current_engine(self) -> SharpnessAwareStep:
         """The engine of this training, made when the optimizer and the number of steps are known."""

@@ -56,7 +56,9 @@ def train_with_local_ascents(rank):
     model = two_layers()
     optimizer = torch.optim.SGD(model.parameters(), lr=0.05, momentum=0.9)
     vasso, passes = get_method("vasso", rho=0.2), ReplicatedPasses(model)
-    engine = SharpnessAwareStep(vasso, model.named_parameters(), optimizer, total_steps=STEPS, ascent_sync=False)
+    engine = SharpnessAwareStep(
+        vasso, model.named_parameters(), optimizer, total_steps=STEPS, ascent_sync=False, rho_warmup_steps=0
+    )
     for step in range(STEPS):
         engine.step(own_examples(step, rank), passes)
         optimizer.step()
@@ -68,12 +70,14 @@ def train(name, model, batches_of, passes, saved=None):
     """Weights, norms and state after some steps, the second half by an engine that loaded the first half's state."""
     method = get_method(name) if name == "none" else get_method(name, rho=0.2)
     optimizer = torch.optim.SGD(model.parameters(), lr=0.05, momentum=0.9)
-    engine = SharpnessAwareStep(method, model.named_parameters(), optimizer, total_steps=STEPS)
+    engine = SharpnessAwareStep(method, model.named_parameters(), optimizer, total_steps=STEPS, rho_warmup_steps=0)
     measured = []
     for step in range(STEPS):
         if step == STEPS // 2:
             state = engine.state_dict()
-            engine = SharpnessAwareStep(method, model.named_parameters(), optimizer, total_steps=STEPS)
+            engine = SharpnessAwareStep(
+                method, model.named_parameters(), optimizer, total_steps=STEPS, rho_warmup_steps=0
+            )
             engine.load_state_dict(state)
         result = engine.step(batches_of(step), passes, measure=True)
         measured += [number.item() for number in (result.perturbation_norm, result.cosine) if number is not None]

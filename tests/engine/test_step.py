@@ -651,7 +651,7 @@ class TestTheFamily:
     def test_momentum_is_widened(self):
         model = two_layers(torch.bfloat16)
         optimizer = torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9)
-        engine = SharpnessAwareStep(get_method("msam"), model.named_parameters(), optimizer, total_steps=9)
+        engine = SharpnessAwareStep(get_method("msam", rho=0.5), model.named_parameters(), optimizer, total_steps=9)
         for step in range(2):
             result = engine.step([examples(step, torch.bfloat16)], LossPasses(mean_square(model)), measure=True)
             optimizer.step()
@@ -666,7 +666,9 @@ class TestTheFamily:
         ):
             model = two_layers()
             optimizer = kind(model.parameters(), lr=0.1)
-            engine = SharpnessAwareStep(get_method("msam"), model.named_parameters(), optimizer, total_steps=9)
+            engine = SharpnessAwareStep(
+                get_method("msam", rho=0.5), model.named_parameters(), optimizer, total_steps=9
+            )
             for step in range(steps_before):
                 engine.step([examples(step)], LossPasses(mean_square(model)))
                 optimizer.step()
@@ -681,7 +683,7 @@ class TestTheFamily:
             for layer, momentum in zip((model[0], model[2]), of_groups, strict=True)
         ]
         optimizer = torch.optim.SGD(groups, lr=0.1, momentum=default)
-        engine = SharpnessAwareStep(get_method("msam"), model.named_parameters(), optimizer, total_steps=9)
+        engine = SharpnessAwareStep(get_method("msam", rho=0.5), model.named_parameters(), optimizer, total_steps=9)
         if not any(of_groups):
             with pytest.raises(ValueError, match="and SGD keeps neither exp_avg nor"):
                 engine.step([examples(0)], LossPasses(mean_square(model)))
@@ -694,7 +696,7 @@ class TestTheFamily:
     def test_msam_refuses_a_projected_momentum(self):
         model = two_layers()
         optimizer = torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9)
-        engine = SharpnessAwareStep(get_method("msam"), model.named_parameters(), optimizer, total_steps=9)
+        engine = SharpnessAwareStep(get_method("msam", rho=0.5), model.named_parameters(), optimizer, total_steps=9)
         optimizer.state[model[0].weight]["exp_avg"] = torch.zeros(2, 4)  # of low rank, as GaLore keeps it
         with pytest.raises(ValueError, match=r"SGD keeps a momentum of shape \(2, 4\) for weights of shape \(6, 4\)"):
             engine.step([examples(0)], LossPasses(mean_square(model)))

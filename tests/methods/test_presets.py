@@ -11,7 +11,8 @@ from hf_vasso.methods.base import count_of_share
 from hf_vasso.methods.esam import Sharpest
 from hf_vasso.methods.gsam import MinusOrthogonal
 from hf_vasso.methods.looksam import PlusKeptOrthogonal
-from hf_vasso.methods.msam import OnlyPerturbed
+from hf_vasso.methods.mesa import AverageTeacher
+from hf_vasso.methods.msam import AgainstMomentum, OnlyPerturbed
 from hf_vasso.methods.none import Never
 from hf_vasso.methods.saf import PastLogits
 from hf_vasso.methods.sagm import MeanOfBoth, ShiftedBall
@@ -26,27 +27,27 @@ EVERY = "{} is the number of steps from one ascent to the next and must be a who
 @pytest.mark.parametrize(
     ("name", "numbers"),
     [
-        ("none", {"rho": 0.0}),
-        ("sam", {"rho": 0.05}),
-        ("asam", {"rho": 0.5, "eta": 0.01}),
-        ("vasso", {"rho": 0.05, "theta": 0.4}),
-        ("fsam", {"rho": 0.05, "sigma": 1.0, "lmbda": 0.9}),
-        ("sagm", {"rho": 0.05, "alpha": 0.001}),
-        ("gsam", {"rho": 0.05, "rho_min": 0.01, "alpha": 0.4}),
-        ("looksam", {"rho": 0.05, "alpha": 0.1, "k": 5}),
-        ("aesam", {"rho": 0.05, "delta": 0.9, "lambda1": -1.0, "lambda2": 1.0}),
-        ("ss-sam", {"rho": 0.05, "p": 0.5}),
-        ("esam", {"rho": 0.05, "beta": 0.6, "gamma": 0.5}),
-        ("msam", {"rho": 0.5}),
+        ("none", {}),
+        ("sam", {"rho": 0.01}),
+        ("asam", {"rho": 0.1, "eta": 0.01}),
+        ("vasso", {"rho": 0.01, "theta": 0.4}),
+        ("fsam", {"rho": 0.01, "sigma": 1.0, "lmbda": 0.9}),
+        ("sagm", {"rho": 0.01, "alpha": 0.001}),
+        ("gsam", {"rho": 0.01, "rho_min": 0.002, "alpha": 0.4}),
+        ("looksam", {"rho": 0.01, "alpha": 0.1, "k": 5}),
+        ("aesam", {"rho": 0.01, "delta": 0.9, "lambda1": -1.0, "lambda2": 1.0}),
+        ("ss-sam", {"rho": 0.01, "p": 0.5}),
+        ("esam", {"rho": 0.01, "beta": 0.6, "gamma": 0.5}),
+        ("msam", {"rho": 0.1}),
         ("saf", {"weight": 0.3, "tau": 5.0, "start": 1, "lag": 1}),
         ("mesa", {"weight": 0.8, "tau": 5.0, "start": 1.0}),
-        ("vasso-re", {"rho": 0.05, "theta": 0.4, "k": 2}),
-        ("vasso-free", {"rho": 0.05, "theta": 0.4}),
-        ("vasso-asam", {"rho": 0.5, "theta": 0.4, "eta": 0.01}),
-        ("vasso-aesam", {"rho": 0.05, "theta": 0.4, "delta": 0.9, "lambda1": -1.0, "lambda2": 1.0}),
-        ("vasso-esam", {"rho": 0.05, "theta": 0.4, "beta": 0.6, "gamma": 0.5}),
-        ("vasso-looksam", {"rho": 0.05, "theta": 0.4, "alpha": 0.1, "k": 5}),
-        ("vasso-quarter", {"rho": 0.05, "theta": 0.4, "ascent_fraction": 0.25}),
+        ("vasso-re", {"rho": 0.01, "theta": 0.4, "k": 2}),
+        ("vasso-free", {"rho": 0.01, "theta": 0.4}),
+        ("vasso-asam", {"rho": 0.1, "theta": 0.4, "eta": 0.01}),
+        ("vasso-aesam", {"rho": 0.01, "theta": 0.4, "delta": 0.9, "lambda1": -1.0, "lambda2": 1.0}),
+        ("vasso-esam", {"rho": 0.01, "theta": 0.4, "beta": 0.6, "gamma": 0.5}),
+        ("vasso-looksam", {"rho": 0.01, "theta": 0.4, "alpha": 0.1, "k": 5}),
+        ("vasso-quarter", {"rho": 0.01, "theta": 0.4, "ascent_fraction": 0.25}),
     ],
 )
 def test_default_numbers(name, numbers):
@@ -70,7 +71,7 @@ def test_method_card_says_what_it_does_and_costs(name):
 @pytest.mark.parametrize("name", METHODS)
 def test_every_number_of_a_preset_changes_the_method(name):
     for number, parameter in inspect.signature(METHODS[name]).parameters.items():
-        other = {"rho_min": 0.02, "p": 0.25, "k": 3, "decay": 0.9}.get(number, (parameter.default or 0) / 2)
+        other = {"rho_min": 0.005, "p": 0.25, "k": 3, "decay": 0.9}.get(number, (parameter.default or 0) / 2)
         if name == "saf" and number in ("start", "lag"):
             continue  # they bound each other
         changed = get_method(name, **{number: other})
@@ -94,7 +95,7 @@ def test_every_number_of_a_preset_changes_the_method(name):
         ),
         ("sam", {"rho": "big"}, "rho is the radius of the perturbation and must be at least 0 and finite, got 'big'"),
         ("asam", {"eta": -1}, "eta is added to |w| and must be at least 0 and finite, got -1"),
-        ("gsam", {"rho_min": 0.1}, "rho_min is the lower bound of rho and must be in [0, 0.05], got 0.1"),
+        ("gsam", {"rho_min": 0.1}, "rho_min is the lower bound of rho and must be in [0, 0.01], got 0.1"),
         (
             "looksam",
             {"k": 0},
@@ -230,11 +231,39 @@ def test_a_share_is_rounded_up_from_what_it_is_on_paper(share, total, count):
             {"selection": Sharpest(0.5), "direction": MovingAverage(0.4), "schedule": ReuseBetween(2)},
             "ReuseBetween does not make both passes",
         ),
+        (
+            {"schedule": Never(), "direction": MovingAverage(0.4)},
+            r"Never perturbs at no step, and direction=MovingAverage\(theta=0.4\) says how to: leave it out, or take",
+        ),
+        (
+            {"schedule": Never(), "direction": AgainstMomentum()},
+            r"and direction=AgainstMomentum\(\) says how to: leave it out, or take another schedule",
+        ),
+        (
+            {"schedule": Never(), "geometry": AdaptiveBall(0.01)},
+            r"Never perturbs at no step, and geometry=AdaptiveBall\(eta=0.01\) says how to: leave it out, or take",
+        ),
+        (
+            {"schedule": Never(), "rho": 0.1, "rho_min": 0.0},
+            "Never perturbs at no step, and rho_min=0.0 says how to: leave it out, or take another schedule",
+        ),
+        (
+            {"schedule": Never(), "extra_loss": AverageTeacher(0.8, 5.0, 1.0, None), "direction": MovingAverage(0.4)},
+            r"Never perturbs at no step, and direction=MovingAverage\(theta=0.4\) says how to",
+        ),
+        (
+            {"descent": PlusKeptOrthogonal(0.1)},
+            "PlusKeptOrthogonal has its use at steps with the pass at w alone, and EveryStep makes none",
+        ),
     ],
 )
 def test_parts_that_make_no_sense_together(parts, words):
     with pytest.raises(ValueError, match=words):
         Method(**parts)
+
+
+def test_without_a_perturbation_no_radius_is_told():
+    assert Method(schedule=Never()).numbers == {}
 
 
 @pytest.mark.parametrize("schedule", [ReuseBetween(2), ReuseAtRandom(0.5), OnlyPerturbed()])
@@ -245,7 +274,7 @@ def test_an_adversary_of_before_needs_a_direction_that_keeps_one(schedule):
 
 
 def test_ascents_of_other_frequency():
-    assert get_method("sam", ascent_every=3).numbers == {"rho": 0.05, "k": 3}
+    assert get_method("sam", ascent_every=3).numbers == {"rho": 0.01, "k": 3}
     assert get_method("vasso-re", ascent_every=3) == get_method("vasso-re", k=3)
     assert get_method("looksam", ascent_every=3) == get_method("looksam", k=3)
     assert get_method("vasso", ascent_every=4).passes == "1 + 1/k"

@@ -81,7 +81,7 @@ def test_the_command_line_wins_over_the_recipe(tmp_path):
 def test_lists_and_objects_in_a_recipe(tmp_path):
     words = recipe(tmp_path, 'method: asam\nmethod_args: {"eta": 0.1}\ninclude_for_metrics: [inputs, loss]\n')
     _, training = parse(*words)
-    assert training.build_method().numbers == {"rho": 0.5, "eta": 0.1}
+    assert training.build_method().numbers == {"rho": 0.1, "eta": 0.1}
     assert training.include_for_metrics == ["inputs", "loss"]
 
 
@@ -193,7 +193,7 @@ def test_result_arguments(tmp_path, monkeypatch):
     arguments = result_arguments(*parse("--data_dir", "glue", "--token", "secret", "--method", "sam"))
     assert arguments["data_dir"] == str(tmp_path / "glue")
     assert arguments["model_name_or_path"] == "org/bert"
-    assert (arguments["method"], arguments["rho"], arguments["theta"]) == ("sam", 0.05, None)
+    assert (arguments["method"], arguments["rho"], arguments["theta"]) == ("sam", 0.01, None)
     assert arguments["num_processes"] == 1
     assert "secret" not in json.dumps(arguments)
     assert not {"output_dir", "logging_steps", "report_to", "save_steps", "do_eval", "fresh"} & arguments.keys()
@@ -216,15 +216,25 @@ def test_checkpoints_bind_a_run_whose_model_is_the_best_of_them():
 
 
 def test_a_number_given_as_the_methods_own_makes_no_difference():
-    assert result_arguments(*parse("--rho", "0.05")) == result_arguments(*parse())
-    assert result_arguments(*parse("--rho", "0.06")) != result_arguments(*parse())
+    assert result_arguments(*parse("--rho", "0.01")) == result_arguments(*parse())
+    assert result_arguments(*parse("--rho", "0.02")) != result_arguments(*parse())
+    assert result_arguments(*parse("--rho_warmup_steps", "0.1")) == result_arguments(*parse())
+    assert result_arguments(*parse("--rho_warmup_steps", "0")) != result_arguments(*parse())
+
+
+@pytest.mark.parametrize("method", ["none", "saf", "mesa"])
+def test_what_perturbs_nothing_is_recorded_as_before_the_warm_up_of_rho(method):
+    """So that a suite of before goes on with the runs of its base."""
+    arguments = result_arguments(*parse("--method", method))
+    assert arguments["rho"] == (0.0 if method == "none" else None)
+    assert arguments["rho_warmup_steps"] == 0.0
 
 
 def test_given_flags():
     needed = {"use_cpu", "task_name", "model_name_or_path"}
     assert set(given_flags(*parse("--method", "none"))) == needed | {"method"}
     words = ["--method", "asam", "--rho", "0.5", "--method_args", '{"eta": 0.1}', "--same_dropout", "false"]
-    assert set(given_flags(*parse(*words))) == needed | {"method", "rho", "eta", "same_dropout"}
+    assert set(given_flags(*parse(*words))) == needed | {"method", "rho", "rho_warmup_steps", "eta", "same_dropout"}
     assert given_flags(*parse("--weight_decay", "0")) == given_flags(*parse())
 
 

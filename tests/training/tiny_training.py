@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from transformers import BertConfig, BertForSequenceClassification, Trainer
 
 from hf_vasso import VassoTrainer, VassoTrainingArguments
+from hf_vasso.training.arguments import SharpnessArguments
 
 Examples = list[dict[str, Any]]
 
@@ -120,6 +121,8 @@ def build_trainer(
         "use_cpu": True,
         "disable_tqdm": True,
     }
+    if issubclass(arguments_class, SharpnessArguments):
+        defaults["rho_warmup_steps"] = 0  # as loops by hand have it, and so that each of few steps is perturbed
     args = arguments_class(str(output_dir), **(defaults | arguments))
     return trainer_class(model=model, args=args, train_dataset=data, **(trainer_options or {}))
 
