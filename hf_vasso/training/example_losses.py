@@ -1,6 +1,5 @@
 """Which examples and tokens the heads of Transformers count, and how much each of them loses."""
 
-from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -9,7 +8,8 @@ from torch.nn import functional
 from transformers import Trainer
 from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
 
-from hf_vasso.training.loss_scale import IGNORE_INDEX
+from hf_vasso.training.counted_labels import IGNORE_INDEX, counted_labels
+from hf_vasso.training.outputs import described, labels_of, logits_of
 
 __all__ = ["counted_tokens", "example_losses", "refuse_other_losses"]
 
@@ -17,14 +17,14 @@ _TOLERANCE = 0.02  # narrow types round; another loss is off by more
 
 
 @torch.no_grad()
-def example_losses(trainer: Trainer, inputs: Mapping[str, Any], outputs: Any) -> Tensor:
+def example_losses(trainer: Trainer, inputs: Any, outputs: Any) -> Tensor:
     """
     The losses of a head of Transformers: of a classifier, a regression, several labels at once, or a language model.
 
     Args:
         trainer: Its label smoothing holds.
         inputs: What the model got, with "labels".
-        outputs: What it gave, with "logits".
+        outputs: What it gave, with "logits" or with logits after the loss.
 
     Returns:
         (examples,): for tokens the mean over those of an example that count.
@@ -32,10 +32,10 @@ def example_losses(trainer: Trainer, inputs: Mapping[str, Any], outputs: Any) ->
     Raises:
         ValueError: Logits and labels have other shapes.
     """
-    labels, logits = inputs.get("labels"), outputs.get("logits")
+    labels, logits = labels_of(inputs), logits_of(inputs, outputs)
     if labels is None or logits is None:
         raise ValueError(
-            f"no loss of each example is known for a model that gives {', '.join(outputs)} for {', '.join(inputs)}: "
+            f"no loss of each example is known for a model that gives {described(outputs)} for {described(inputs)}: "
             "override example_losses in the trainer"
         )
     logits = logits.float()
@@ -53,14 +53,15 @@ def example_losses(trainer: Trainer, inputs: Mapping[str, Any], outputs: Any) ->
     if labels.dim() == 2 and _predicts_the_next_token(trainer):
         logits, labels = logits[:, :-1], labels[:, 1:]
     smoothing = trainer.args.label_smoothing_factor
+    counts = counted_labels(trainer, labels)
+    targets = labels.where(counts, IGNORE_INDEX).flatten()
     losses = functional.cross_entropy(
-        logits.flatten(0, -2), labels.flatten(), ignore_index=IGNORE_INDEX, label_smoothing=smoothing, reduction="none"
+        logits.flatten(0, -2), targets, ignore_index=IGNORE_INDEX, label_smoothing=smoothing, reduction="none"
     ).reshape(labels.shape)
-    counts = labels.ne(IGNORE_INDEX)
     return losses if labels.dim() == 1 else losses.sum(1) / counts.sum(1).clamp(min=1)
 
 
-def counted_tokens(trainer: Trainer, inputs: Mapping[str, Any], logits: Tensor) -> Tensor | None:
+def counted_tokens(trainer: Trainer, inputs: Any, logits: Tensor) -> Tensor | None:
     """
     The tokens that the loss of a head of Transformers counts.
 
@@ -72,16 +73,14 @@ def counted_tokens(trainer: Trainer, inputs: Mapping[str, Any], logits: Tensor) 
     Returns:
         (examples, tokens): which of the logits are compared with a label; None where labels are not those of tokens.
     """
-    labels = inputs.get("labels")
+    labels = labels_of(inputs)
     if labels is None or labels.dim() < 2 or labels.shape != logits.shape[:-1]:
         return None
-    counted = labels.ne(IGNORE_INDEX)
+    counted = counted_labels(trainer, labels)
     return functional.pad(counted[:, 1:], (0, 1), value=False) if _predicts_the_next_token(trainer) else counted
 
 
-def refuse_other_losses(
-    trainer: Trainer, inputs: Mapping[str, Any], outputs: Any, losses: Tensor, loss: Tensor
-) -> None:
+def refuse_other_losses(trainer: Trainer, inputs: Any, outputs: Any, losses: Tensor, loss: Tensor) -> None:
     """
     Refuse losses of examples that are not those of the model, as where it computes a loss of its own.
 
@@ -95,7 +94,8 @@ def refuse_other_losses(
     Raises:
         ValueError: It has both numbers. Reading them waits for the device.
     """
-    counted = counted_tokens(trainer, inputs, outputs["logits"])
+    logits = logits_of(inputs, outputs)
+    counted = None if logits is None else counted_tokens(trainer, inputs, logits)
     counts = torch.ones_like(losses) if counted is None else counted.sum(1).to(losses)
     found, expected = ((losses * counts).sum() / counts.sum().clamp(min=1)).item(), loss.item()
     if abs(found - expected) > _TOLERANCE * (abs(expected) + _TOLERANCE):

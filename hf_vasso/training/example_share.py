@@ -6,10 +6,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from hf_vasso.training.outputs import described
+
 __all__ = ["count_examples", "take_examples"]
 
 
-def count_examples(inputs: Mapping[str, Any]) -> int:
+def count_examples(inputs: Any) -> int:
     """
     The number of examples of a micro-batch.
 
@@ -22,13 +24,16 @@ def count_examples(inputs: Mapping[str, Any]) -> int:
     Raises:
         ValueError: They share none, so that nobody can tell the examples apart.
     """
+    words = (
+        "a pass with a share of the examples needs inputs that are all tensors with one first dimension, that of the "
+        "batch, got {}: batch the inputs so, or take another method"
+    )
+    if not isinstance(inputs, Mapping):
+        raise ValueError(words.format(described(inputs)))
     lengths = {name: len(value) if value.dim() else 0 for name, value in inputs.items() if torch.is_tensor(value)}
     if len(set(lengths.values())) != 1 or len(lengths) < len(inputs):
         found = ", ".join(f"{name}: {lengths.get(name, type(inputs[name]).__name__)}" for name in inputs)
-        raise ValueError(
-            "a pass with a share of the examples needs inputs that are all tensors with one first dimension, that of "
-            f"the batch, got {found}: batch the inputs so, or take another method"
-        )
+        raise ValueError(words.format(found))
     return next(iter(lengths.values()))
 
 

@@ -10,14 +10,25 @@ import torch
 from torch import Tensor, nn
 from transformers import Trainer
 
+from hf_vasso.methods import Method
 from hf_vasso.methods.base import BatchOutput
-from hf_vasso.training.added_loss import added_loss, logits_with, observed_losses
+from hf_vasso.training.added_loss import added_loss, logits_with, observed_calls, observed_losses
 from hf_vasso.training.example_losses import counted_tokens, refuse_other_losses
 from hf_vasso.training.example_share import count_examples, take_examples
-from hf_vasso.training.loss_scale import ItemShare, item_shares, own_mean
+from hf_vasso.training.loss_scale import item_shares, own_mean
+from hf_vasso.training.micro_batch import MicroBatch
+from hf_vasso.training.outputs import class_logits
 from hf_vasso.training.positions import POSITIONS
 
-__all__ = ["TrainerPasses"]
+__all__ = ["TrainerPasses", "micro_batches"]
+
+
+def micro_batches(trainer: Trainer, method: Method, held: Sequence[Any]) -> list[MicroBatch]:
+    """The micro-batches of a step, from the inputs that the trainer held back for it."""
+    one_pass = method.ascent_fraction < 1.0 or method.schedule.mean_ascents == 0.0
+    uses = 1 if one_pass else 2 if method.selection is None else 3  # a ranking, and the choice from what it ranked
+    shares = item_shares(trainer, held)
+    return [MicroBatch(inputs, share, uses) for inputs, share in zip(held, shares, strict=True)]
 
 
 class TrainerPasses:
@@ -28,53 +39,48 @@ class TrainerPasses:
         self._model = model
         self._training_step = training_step
 
-    def backward(self, batch: tuple[dict[str, Any], ItemShare], sync: bool) -> Tensor:
-        inputs, share = batch
-        accelerator = self._trainer.accelerator
-        state = accelerator.gradient_state
-        state._set_sync_gradients(sync)  # read by accelerate, and by the Trainer's hooks on replicated parameters
-        sync_anyway = state.plugin_kwargs.get("sync_each_batch", False)
-        with (
-            nullcontext() if sync or sync_anyway else accelerator.no_sync(self._model),
-            own_mean(self._trainer, share),
-        ):
-            # A copy, since a subclass may take the labels out of the inputs that the second pass needs again.
-            return self._training_step(self._model, copy.copy(inputs), share.own if share.has_labels else None)
+    def backward(self, batch: MicroBatch, sync: bool) -> Tensor:
+        return self._backward(batch, batch.inputs_of_a_pass(), sync)
 
-    def count_examples(self, batch: tuple[dict[str, Any], ItemShare]) -> int:
-        return count_examples(batch[0])
+    def count_examples(self, batch: MicroBatch) -> int:
+        return count_examples(batch.inputs)
 
-    def backward_with_losses(self, batch: tuple[dict[str, Any], ItemShare], sync: bool) -> tuple[Tensor, Tensor]:
+    def backward_with_losses(self, batch: MicroBatch, sync: bool) -> tuple[Tensor, Tensor]:
         with observed_losses(self._trainer) as found:
             loss = self.backward(batch, sync)
         return loss, found[0]
 
     @torch.no_grad()
-    def losses_without_gradients(self, batch: tuple[dict[str, Any], ItemShare]) -> Tensor:
+    def losses_without_gradients(self, batch: MicroBatch) -> Tensor:
         trainer: Any = self._trainer
-        inputs = trainer._prepare_inputs(copy.copy(batch[0]))
+        inputs = trainer._prepare_inputs(batch.inputs_of_a_pass())
+        given = copy.copy(inputs)
         with trainer.compute_loss_context_manager():
-            loss, outputs = trainer.compute_loss(self._model, dict(inputs), return_outputs=True)
-        losses = trainer.example_losses(inputs, outputs)
+            loss, outputs = trainer.compute_loss(self._model, inputs, return_outputs=True)
+        losses = trainer.example_losses(given, outputs)
         if trainer.state.global_step == 0 and not trainer.has_own_example_losses:
-            refuse_other_losses(trainer, inputs, outputs, losses, loss)
+            refuse_other_losses(trainer, given, outputs, losses, loss)
         return losses
 
     def backward_with_extra_loss(
-        self, batch: tuple[dict[str, Any], ItemShare], sync: bool, extra_loss: Callable[[BatchOutput], Tensor]
+        self, batch: MicroBatch, sync: bool, extra_loss: Callable[[BatchOutput], Tensor]
     ) -> Tensor:
-        inputs, share = batch
-        inputs = dict(inputs)
-        positions = inputs.pop(POSITIONS, None)
+        inputs = batch.inputs_of_a_pass()
+        positions = None
+        if isinstance(inputs, Mapping):
+            inputs = dict(inputs)
+            positions = inputs.pop(POSITIONS, None)
 
-        def added(given: Mapping[str, Any], outputs: Any) -> Tensor:
-            logits = outputs["logits"]
-            where = positions if positions is None else positions.to(logits.device)
-            forward = partial(logits_with, self._trainer, given)
-            return extra_loss(BatchOutput(logits, counted_tokens(self._trainer, given, logits), where, forward))
+        with observed_calls(self._model) as calls:
 
-        with added_loss(self._trainer, added):
-            return self.backward((inputs, share), sync)
+            def added(given: Any, outputs: Any) -> Tensor:
+                logits = class_logits(self._trainer, given, outputs)
+                where = positions if positions is None else positions.to(logits.device)
+                forward = partial(logits_with, self._trainer, given, calls)
+                return extra_loss(BatchOutput(logits, counted_tokens(self._trainer, given, logits), where, forward))
+
+            with added_loss(self._trainer, added):
+                return self._backward(batch, inputs, sync)
 
     def gather(self, positions: Tensor, logits: Tensor) -> tuple[Tensor, Tensor]:
         accelerator = self._trainer.accelerator
@@ -83,10 +89,20 @@ class TrainerPasses:
         known = positions >= 0
         return positions[known], logits[known]
 
-    def take(
-        self, batches: Sequence[tuple[dict[str, Any], ItemShare]], rows: Sequence[Tensor]
-    ) -> list[tuple[dict[str, Any], ItemShare]]:
+    def take(self, batches: Sequence[MicroBatch], rows: Sequence[Tensor]) -> list[MicroBatch]:
         for batch in batches:
             self.count_examples(batch)  # else rows of something else would be taken
-        taken = [take_examples(inputs, row) for (inputs, _), row in zip(batches, rows, strict=True)]
-        return list(zip(taken, item_shares(self._trainer, taken), strict=True))
+        taken = [take_examples(batch.inputs, row) for batch, row in zip(batches, rows, strict=True)]
+        shares = item_shares(self._trainer, taken)
+        return [MicroBatch(inputs, share, uses=1) for inputs, share in zip(taken, shares, strict=True)]
+
+    def _backward(self, batch: MicroBatch, inputs: Any, sync: bool) -> Tensor:
+        accelerator = self._trainer.accelerator
+        state = accelerator.gradient_state
+        state._set_sync_gradients(sync)  # read by accelerate, and by the Trainer's hooks on replicated parameters
+        sync_anyway = state.plugin_kwargs.get("sync_each_batch", False)
+        with (
+            nullcontext() if sync or sync_anyway else accelerator.no_sync(self._model),
+            own_mean(self._trainer, batch.share),
+        ):
+            return self._training_step(self._model, inputs, batch.share.own if batch.share.has_labels else None)

@@ -1,6 +1,6 @@
 """Tell which examples of the training data a micro-batch holds: by their position, whatever columns they have."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -10,6 +10,7 @@ import torch
 from torch.utils.data import Dataset, IterableDataset
 
 from hf_vasso.training.instance_attributes import instance_attributes
+from hf_vasso.training.outputs import described
 
 __all__ = ["POSITIONS", "positioned_data"]
 
@@ -48,6 +49,11 @@ class _PositionedCollator:
 
     def __call__(self, examples: list[_Example]) -> dict[str, Any]:
         batch = self.collate([example.content for example in examples])
+        if not isinstance(batch, Mapping):
+            raise ValueError(
+                f"the positions of the examples go beside the inputs, and the collator makes {described(batch)}: "
+                "let it make a mapping, or take another method"
+            )
         return {**batch, POSITIONS: torch.tensor([example.position for example in examples])}
 
 

@@ -6,6 +6,7 @@ passes, each micro-batch through `super().training_step`, so that autocast, labe
 gradient scaling are the Trainer's own, and callbacks never see perturbed weights.
 """
 
+import inspect
 import logging
 import math
 from collections.abc import Mapping
@@ -22,9 +23,9 @@ from hf_vasso.engine import SharpnessAwareStep
 from hf_vasso.methods import Method
 from hf_vasso.training.arguments import SharpnessArguments
 from hf_vasso.training.example_losses import example_losses
-from hf_vasso.training.loss_scale import item_shares, own_count
+from hf_vasso.training.loss_scale import own_count
 from hf_vasso.training.model_card import add_method
-from hf_vasso.training.passes import TrainerPasses
+from hf_vasso.training.passes import TrainerPasses, micro_batches
 from hf_vasso.training.positions import positioned_data
 from hf_vasso.training.refusals import refuse_unsupported, refuse_weights_of_each_process
 from hf_vasso.training.rho_watch import RhoWatch
@@ -118,7 +119,7 @@ class SharpnessAwareMixin(_Base):
         engine.optimizer = self.optimizer  # pyright: ignore[reportAttributeAccessIssue]
         passes = TrainerPasses(self, model, super().training_step)
         try:
-            batches = list(zip(held, item_shares(self, held), strict=True))
+            batches = micro_batches(self, self.method, held)
             result = engine.step(batches, passes, measure=self._is_logging_step())
         finally:
             self.accelerator.gradient_state._set_sync_gradients(True)
@@ -180,6 +181,14 @@ class SharpnessAwareMixin(_Base):
             raise ValueError(
                 f"method {self.method.name!r} chooses examples by their losses, and this trainer has a loss of its "
                 "own: override example_losses beside it, or take another method"
+            )
+        needs_outputs = self.method.selection is not None or self.method.extra_loss is not None
+        parameters = inspect.signature(type(self).compute_loss).parameters.values()
+        gives_outputs = any(each.name == "return_outputs" or each.kind == each.VAR_KEYWORD for each in parameters)
+        if needs_outputs and not gives_outputs:
+            raise ValueError(
+                f"method {self.method.name!r} needs what the model gave, and {type(self).__name__}.compute_loss has "
+                "no argument return_outputs: give it one, as the Trainer's own has, or take another method"
             )
         some_examples = self.method.selection is not None or self.method.ascent_fraction < 1.0
         sync_each_batch = self.accelerator.gradient_state.plugin_kwargs.get("sync_each_batch", False)

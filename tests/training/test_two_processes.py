@@ -18,6 +18,7 @@ from two_processes import (
     evaluate,
     train_case,
     train_with_nan,
+    train_without_labels,
     translate,
     translation_pairs,
 )
@@ -123,6 +124,20 @@ def test_nan_on_one_rank(ranks, tmp_path, where):
         assert [entry["sharpness/skipped"] for entry in results[name]["logs"]] == skipped
         assert distance(results[name]["weights"], one["weights"]) <= 1e-12
         assert distance(results[name]["weights"], results["vasso"]["weights"]) > PERTURBED
+
+
+@pytest.mark.parametrize("find_unused", [False, True])
+def test_ranks_without_a_label(ranks, tmp_path, find_unused):
+    """One waits for the other in each sweep, and what counts nothing does not run into the rest."""
+    one = train_without_labels(tmp_path, num_processes=1, find_unused=find_unused)
+    assert all(value.isfinite().all() for value in one["weights"].values())
+    for results in ranks:
+        two = results[f"without labels, {find_unused}"]
+        assert distance(two["weights"], one["weights"]) <= 1e-12
+        assert [entry["loss"] for entry in two["logs"]] == pytest.approx(
+            [entry["loss"] for entry in one["logs"]], **LOGGED
+        )
+        assert [entry["loss"] > 0 for entry in two["logs"]] == [True, True, False, True]
 
 
 def test_evaluation_loss_does_not_grow_with_the_processes(saved, tmp_path):

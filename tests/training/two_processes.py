@@ -32,10 +32,12 @@ from tiny_training import (
     sentences,
 )
 from torch.distributed.algorithms.ddp_comm_hooks.default_hooks import allreduce_hook
+from torch.nn.functional import cross_entropy
 from torch.nn.utils.rnn import pad_sequence
-from transformers import PreTrainedModel, Trainer, TrainerCallback
+from torch.utils.data import SequentialSampler
+from transformers import BertForTokenClassification, PreTrainedModel, Trainer, TrainerCallback
 
-from hf_vasso import VassoSeq2SeqTrainingArguments
+from hf_vasso import VassoSeq2SeqTrainingArguments, VassoTrainer
 from hf_vasso.tasks.translation.trainer import TranslationTrainer
 
 LOCAL_ASCENTS = numbers("vasso") | {"ascent_sync": False}
@@ -180,6 +182,47 @@ def train_with_nan(output_dir: Path, num_processes: int, number: int) -> dict[st
     return ended(run(trainer))
 
 
+class MaskedMean(VassoTrainer):
+    """A mean over the labels that count, 0/0 without one; the examples come in their order."""
+
+    def compute_loss(self, model: Any, inputs: Any, return_outputs: bool = False, **kwargs: Any) -> Any:
+        labels = inputs.pop("labels")
+        logits = model(**inputs).logits
+        mask = labels.ne(IGNORED)
+        loss = (cross_entropy(logits.flatten(0, -2), labels.flatten(), reduction="none") * mask.flatten()).sum()
+        return loss / mask.sum()
+
+    def _get_train_sampler(self, *args: Any, **kwargs: Any) -> SequentialSampler:
+        return SequentialSampler(self.train_dataset)
+
+
+# Micro-batches of two go to the ranks in turns: of the first step the second rank has no label at all, of the second
+# one the first rank has some in its last micro-batch only, and of the third nobody has any.
+WITHOUT_LABELS = {2, 3, 6, 7, 8, 9, *range(16, 24)}
+
+
+def train_without_labels(output_dir: Path, num_processes: int, find_unused: bool) -> dict[str, Any]:
+    """Micro-batches, ranks and a whole step without a label, with a loss that is then 0/0."""
+    data = sentences(32)
+    for index, example in enumerate(data):
+        counted = (example["attention_mask"] == 1) & (index not in WITHOUT_LABELS)
+        example["labels"] = torch.where(counted, example["input_ids"] % 2, IGNORED)
+    torch.manual_seed(0)
+    trainer = build_trainer(
+        output_dir,
+        BertForTokenClassification(bert().config).double(),
+        data,
+        trainer_class=MaskedMean,
+        per_device_train_batch_size=2,
+        gradient_accumulation_steps=4 // num_processes,
+        ddp_find_unused_parameters=find_unused,
+        num_train_epochs=1,
+        **numbers("vasso"),
+        **SGD,
+    )
+    return ended(run(trainer))
+
+
 def translation_pairs() -> datasets.Dataset:
     """Pairs of 1 to 9 tokens a side, no two of them alike."""
     generator = torch.Generator().manual_seed(0)
@@ -233,6 +276,9 @@ def main(folder: Path) -> None:
     results = {name: train_case(name, folder / name, num_processes=2) for name in CASES}
     for name in RESUMED if CAN_RESUME else ():
         results |= train_and_resume(name, folder / name)
+    for find in (False, True):
+        name = f"without labels, {find}"
+        results[name] = train_without_labels(folder / name, num_processes=2, find_unused=find)
     for where, number in NAN_PASSES.items():
         results[f"nan {where}"] = train_with_nan(folder / f"nan {where}", num_processes=2, number=number)
     evaluated = evaluate(folder / "evaluated", num_processes=2)

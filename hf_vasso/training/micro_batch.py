@@ -1,0 +1,91 @@
+"""A micro-batch that several passes are made over: what one does to its inputs does not reach the next."""
+
+import copy
+from dataclasses import dataclass, fields, is_dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from accelerate.utils import recursively_apply
+
+from hf_vasso.training.loss_scale import ItemShare
+
+__all__ = ["MicroBatch", "copy_of"]
+
+
+@dataclass
+class MicroBatch:
+    """
+    What a step keeps of a micro-batch.
+
+    Args:
+        inputs: As the data loader gave them.
+        share: Its part in the items of the step.
+        uses: How often the inputs are still needed, at the most.
+    """
+
+    inputs: Any
+    share: ItemShare
+    uses: int
+
+    def inputs_of_a_pass(self) -> Any:
+        """
+        The inputs, for a pass that may edit them in place.
+
+        The first pass gets the very tensors that the loader made, as in the stock Trainer, and the next one a copy
+        from before. Whether a copy will be needed shows only when it is too late, and it costs less than any one
+        layer that reads the inputs.
+        """
+        assert self.uses > 0, "a pass more than announced would get what the last one left"
+        given = self.inputs
+        self.uses -= 1
+        if self.uses:
+            self.inputs = copy_of(given)
+        return self.share.with_a_label(given)
+
+
+def copy_of(inputs: Any) -> Any:
+    """
+    Inputs whose tensors and containers may be edited without a trace in the given ones.
+
+    Args:
+        inputs: Nested mappings, sequences and dataclasses. Things of other types are shared, unless they are arrays or
+            have a method `clone`, as the graphs of PyTorch Geometric.
+
+    Returns:
+        The same, with new containers and copied tensors. What stands in two places is one thing in the copy, too.
+    """
+    copies: dict[int, Any] = {}
+
+    def copied(leaf: Any) -> Any:
+        if id(leaf) not in copies:
+            copies[id(leaf)] = _copied_leaf(leaf)
+        return copies[id(leaf)]
+
+    def _copied_leaf(leaf: Any) -> Any:
+        if torch.is_tensor(leaf):
+            return leaf.detach().clone().requires_grad_(leaf.requires_grad)
+        if isinstance(leaf, np.ndarray):
+            return leaf.copy()
+        if not is_dataclass(leaf):
+            return leaf.clone()
+        new = copy.copy(leaf)
+        for entry in fields(leaf):
+            object.__setattr__(new, entry.name, apply(getattr(leaf, entry.name)))  # frozen ones, too
+        return new
+
+    def apply(part: Any) -> Any:
+        return recursively_apply(copied, part, test_type=_can_be_copied)
+
+    return apply(inputs)
+
+
+def _can_be_copied(leaf: Any) -> bool:
+    if isinstance(leaf, type):
+        return False
+    return (
+        torch.is_tensor(leaf)
+        or isinstance(leaf, np.ndarray)
+        or is_dataclass(leaf)
+        or callable(getattr(leaf, "clone", None))
+    )
