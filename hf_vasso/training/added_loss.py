@@ -73,6 +73,7 @@ def logits_with(trainer: Any, inputs: Any, calls: Sequence[Call], weights: Mappi
         inputs: What `compute_loss` got.
         calls: What the model was called with. The last of them is repeated.
         weights: By parameter name, cast to the parameter's dtype; others are the model's own, and so are the buffers.
+            Those of what the model does not have, as a loss's weights, have no part in it.
 
     Returns:
         The logits, without a graph.
@@ -87,7 +88,8 @@ def logits_with(trainer: Any, inputs: Any, calls: Sequence[Call], weights: Mappi
         )
     args, kwargs = calls[-1]
     model: Any = trainer.accelerator.unwrap_model(trainer.model, keep_torch_compile=False)
-    cast = {name: tensor.to(model.get_parameter(name).dtype) for name, tensor in weights.items()}
+    own = dict(model.named_parameters())
+    cast = {name: tensor.to(own[name].dtype) for name, tensor in weights.items() if name in own}
     was_training = model.training
     model.eval()
     try:

@@ -26,7 +26,7 @@ __all__ = ["TrainerPasses", "micro_batches"]
 def micro_batches(trainer: Trainer, method: Method, held: Sequence[Any]) -> list[MicroBatch]:
     """The micro-batches of a step, from the inputs that the trainer held back for it."""
     one_pass = method.ascent_fraction < 1.0 or method.schedule.mean_ascents == 0.0
-    uses = 1 if one_pass else 2 if method.selection is None else 3  # a ranking, and the choice from what it ranked
+    uses = (1 if one_pass else 2) + method.schedule.perturbs  # another one at w where that at w + eps is not finite
     shares = item_shares(trainer, held)
     return [MicroBatch(inputs, share, uses) for inputs, share in zip(held, shares, strict=True)]
 

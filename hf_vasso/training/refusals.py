@@ -2,6 +2,7 @@
 
 import logging
 import os
+from typing import Any
 
 import torch
 from accelerate import DistributedType
@@ -49,9 +50,10 @@ def refuse_weights_of_each_process(trainer: Trainer) -> None:
     Raises:
         ValueError: Several processes, and the optimizer holds what is no part of the model, such as a loss's weights.
     """
-    assert trainer.model is not None and trainer.optimizer is not None
+    assert trainer.model is not None
     processes, of_model = trainer.accelerator.num_processes, set(map(id, trainer.model.parameters()))
-    held = [p for group in trainer.optimizer.param_groups for p in group["params"]]
+    optimizer: Any = trainer.optimizer
+    held = [p for group in optimizer.param_groups for p in group["params"]]
     outside = sum(id(parameter) not in of_model for parameter in held)
     if processes > 1 and outside:
         raise ValueError(

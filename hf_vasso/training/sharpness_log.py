@@ -20,8 +20,8 @@ class SharpnessLog:
     Keys, all of them numbers: `sharpness/gap`, loss at w + eps minus loss at w, the mean over the steps that made both
     passes and where it is finite; `sharpness/perturbation_norm` and `sharpness/cosine` (adversary to batch gradient),
     of the last measured step, the mean over ranks where each follows a gradient of its own; `sharpness/skipped`, steps
-    so far whose gradient at w was not finite; `sharpness/loss_at_perturbed`, the share of the steps whose logged loss
-    is the one at w + eps, where there are any.
+    so far that met a gradient that was not finite; `sharpness/loss_at_perturbed`, the share of the steps whose logged
+    loss is the one at w + eps, where there are any.
     """
 
     def __init__(self) -> None:
@@ -53,7 +53,7 @@ class SharpnessLog:
         The entries for the log, after which the collection starts again.
 
         Args:
-            skipped: Steps so far whose gradient at w was not finite.
+            skipped: Steps so far that met a gradient that was not finite.
             gather: Brings the numbers of all ranks together; called on every rank or on none.
         """
         if self._loss is None:

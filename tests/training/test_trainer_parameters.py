@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from observed_training import PassTrainer
 from tiny_training import EVERY_STEP, PERTURBED, bert, distance, numbers, run, sentences, weights_of
 from torch import nn
 from transformers import Trainer, TrainerCallback, TrainingArguments
@@ -101,6 +102,23 @@ class TestALossWithWeights:
         assert abs(weights["log_weights"] - base["log_weights"]).max() > PERTURBED
         names = training.trainer._engine._parameters.perturbable().names
         assert names[-1] == f"param_groups.0.{len(names) - 1}"
+
+    def test_mesa_averages_them_and_asks_the_model_without_them(self, build):
+        training, _ = self.trained(build, **numbers("mesa"), **EVERY_STEP)
+        assert training.trainer.sharpness_passes()["forward"] > training.trainer.sharpness_passes()["backward"]
+
+    def test_a_third_pass_sees_the_inputs_as_the_first_did(self, build):
+        """Where no gradient at w + eps is finite, with a loss that edits its inputs in place."""
+
+        class Edits(PassTrainer):
+            def compute_loss(self, model, inputs, *args, **kwargs):
+                inputs["labels"].sub_(1).abs_()
+                return super().compute_loss(model, inputs, *args, **kwargs)
+
+        trainer = build(bert(), sentences(), trainer_class=Edits, **numbers("vasso"))
+        trainer.disturb = {3 * step + 1: lambda loss: loss * float("nan") for step in range(8)}
+        base = build(bert(), sentences(), trainer_class=Edits, method="none")
+        assert distance(run(trainer).weights, run(base).weights) == 0.0
 
     @pytest.mark.parametrize("method", ["sam", "none"])
     def test_with_several_processes_it_is_refused_where_it_would_be_perturbed(self, build, monkeypatch, method):
