@@ -211,3 +211,41 @@ def test_words_and_units_of_metrics():
     assert format_value("expected_calibration_error_mismatched", 0.0512) == "5.1"
     assert format_difference("accuracy", -0.00001) == "+0.00"
     assert format_difference("bleu", 0.123) == "+0.12"
+
+
+def test_averages_of_several_kinds_of_metrics_stand_in_columns_of_their_own():
+    metrics = {"sst2": {"accuracy": 0.8}, "rte": {"accuracy": 0.6}, "de": {"bleu": 30.0}, "fr": {"bleu": 40.0}}
+    better = {"none": 0.0, "sam": 0.1}
+    groups = [
+        [
+            make_record(label, seed, task=task, task_label=task, metrics={name: value + more})
+            for seed in (0, 1)
+            for task, of_task in metrics.items()
+            for name, value in of_task.items()
+        ]
+        for label, more in better.items()
+    ]
+    rows = aggregate_rows(compare(collection_of(*groups)))
+    columns = ("average score (%) difference", "average sacreBLEU difference")
+    assert sorted([row[column] for column in columns] for row in rows) == [["", "+0.10"], ["+10.00", ""]]
+
+
+def test_models_with_other_metrics_of_a_task_and_tasks_whose_words_are_alike_have_columns_of_their_own():
+    of_model = {"bert": {"accuracy": 0.5}, "roberta": {"f1": 0.4, "accuracy": 0.6}}
+    groups = [[make_record("none", model=model, metrics=metrics)] for model, metrics in of_model.items()]
+    rows = score_rows(compare(collection_of(*groups)))
+    columns = ("sst2 accuracy ↑ (%)", "sst2 F1/accuracy ↑ (%)")
+    assert [[row[column] for column in columns] for row in rows] == [["50.0", ""], ["", "40.0 / 60.0"]]
+
+    groups = [
+        [make_record("none", task=task, task_label=task, metrics={metric: value})]
+        for task, metric, value in (("a", "b_loss", 0.25), ("a b", "loss", 0.5))
+    ]
+    (row,) = score_rows(compare(collection_of(*groups)))
+    assert {"0.2500", "0.5000"} < set(row.values())
+
+
+def test_a_loss_beyond_all_measure_is_a_power_of_ten():
+    assert format_value("loss", 999_999.0) == "999999.0000"
+    assert format_value("loss", 3.4e30) == "3.400e+30"
+    assert format_difference("loss", -3.4e30) == "-3.400e+30"

@@ -56,6 +56,7 @@ _NAMES = {
 }
 _TWO_DECIMALS = {"bleu", "bleu_tokenized", "chrf", "perplexity"}
 _MISMATCHED = "_mismatched"
+_LARGE = 1e6
 
 
 def metric_name(metric: str) -> str:
@@ -127,14 +128,15 @@ def format_value(metric: str, value: float) -> str:
         value: As in records.
 
     Returns:
-        Percents with one decimal, metrics of translations with two, any other with four.
+        Percents with one decimal, metrics of translations with two, any other with four; a power of ten from a million
+        on, such as the loss of a training that diverged.
 
     Example:
         >>> format_value("accuracy", 0.91234), format_value("bleu", 34.56), format_value("loss", 0.25)
         ('91.2', '34.56', '0.2500')
     """
     factor, decimals = _print_as(metric)
-    return f"{factor * value:.{decimals}f}"
+    return _in_decimals(factor * value, decimals)
 
 
 def format_difference(metric: str, value: float) -> str:
@@ -153,7 +155,7 @@ def format_difference(metric: str, value: float) -> str:
         ('-0.12', '+0.2500')
     """
     factor, decimals = _print_as(metric)
-    text = f"{factor * value:+.{max(decimals, 2)}f}"
+    text = _in_decimals(factor * value, max(decimals, 2), sign="+")
     return text.replace("-", "+") if float(text) == 0 else text
 
 
@@ -190,3 +192,7 @@ def _print_as(metric: str) -> tuple[float, int]:
     if is_percent(metric):
         return 100.0, 1
     return 1.0, 2 if _base(metric) in _TWO_DECIMALS else 4
+
+
+def _in_decimals(number: float, decimals: int, sign: str = "") -> str:
+    return f"{number:{sign}.{decimals}f}" if abs(number) < _LARGE else f"{number:{sign}.3e}"

@@ -14,7 +14,7 @@ from hf_vasso.results.comparison.metric_words import (
 )
 from hf_vasso.results.comparison.sentence_tests import SENTENCE_METRIC
 from hf_vasso.results.comparison.task_runs import MAJORITY
-from hf_vasso.results.words import joined_names, one_or_range
+from hf_vasso.results.words import joined_names, one_or_range, unlike
 
 __all__ = [
     "aggregate_rows",
@@ -46,19 +46,24 @@ def score_rows(comparison: Comparison) -> list[Row]:
         is such as `{"method": "AdamW", "mrpc F1/accuracy ↑ (%)": "90.1 ± 0.4 / 86.5 ± 0.6", "n": "5"}`.
     """
     cells = {(cell.model, cell.task, cell.method, cell.metric): cell for cell in comparison.cells}
-    columns = {score.task: score.metrics for score in comparison.task_scores}
+    metrics_of = {(score.model, score.task): score.metrics for score in comparison.task_scores}
     averages = {
         (average.model, average.first, average.metric): average
         for average in comparison.aggregates
         if average.second is None
     }
-    headers = {task: _header(comparison, task, metrics) for task, metrics in columns.items()}
+    headers: dict[tuple[str, tuple[str, ...]], str] = {}
+    for (_, task), metrics in metrics_of.items():
+        if (task, metrics) not in headers:
+            headers[task, metrics] = unlike(headers.values(), _header(comparison, task, metrics))
     averaged = dict.fromkeys(metric for *_, metric in averages)
     rows = []
     for model, method in dict.fromkeys((cell.model, cell.method) for cell in comparison.cells):
         found = {
-            task: [cell for metric in metrics if (cell := cells.get((model, task, method, metric)))]
-            for task, metrics in columns.items()
+            header: [cell for metric in metrics if (cell := cells.get((model, task, method, metric)))]
+            if metrics_of.get((model, task)) == metrics
+            else []
+            for (task, metrics), header in headers.items()
         }
         rows.append(
             {
@@ -66,7 +71,7 @@ def score_rows(comparison: Comparison) -> list[Row]:
                 "method": joined_names(
                     cell.name for cell in comparison.cells if (cell.model, cell.method) == (model, method)
                 ),
-                **{headers[task]: " / ".join(map(_with_half_width, of_task)) for task, of_task in found.items()},
+                **{header: " / ".join(map(_with_half_width, of_task)) for header, of_task in found.items()},
                 **{
                     _average_header(metric): _with_half_width(averages.get((model, method, metric)))
                     for metric in averaged
@@ -75,12 +80,15 @@ def score_rows(comparison: Comparison) -> list[Row]:
             }
         )
     for model in dict.fromkeys(model for model, _ in comparison.majorities):
-        found = {task: comparison.majorities.get((model, task), {}) for task in columns}
+        majorities = {
+            header: comparison.majorities.get((model, task), {}) if metrics_of.get((model, task)) == metrics else {}
+            for (task, metrics), header in headers.items()
+        }
         rows.append(
             {
                 **_model(comparison, model),
                 "method": MAJORITY,
-                **{headers[task]: _majority_words(found[task], metrics) for task, metrics in columns.items()},
+                **{header: _majority_words(majorities[header], metrics) for (_, metrics), header in headers.items()},
                 **dict.fromkeys(map(_average_header, averaged), ""),
                 "n": "",
             }
@@ -184,19 +192,26 @@ def aggregate_rows(comparison: Comparison) -> list[Row]:
         comparison: What is printed.
 
     Returns:
-        "contrast", "average difference", "95 % interval", "tasks" and "n", the seeds per task.
+        "contrast", "average difference" (a column per kind of metric), "95 % interval", "tasks" and "n", the seeds per
+        task.
     """
+    averages = [average for average in comparison.aggregates if average.second is not None]
+    metrics = dict.fromkeys(average.metric for average in averages)
     return [
         {
             **_model(comparison, average.model),
             "contrast": average.name,
-            f"{_average_header(average.metric)} difference": format_difference(average.metric, average.mean),
+            **{
+                f"{_average_header(metric)} difference": format_difference(metric, average.mean)
+                if metric == average.metric
+                else ""
+                for metric in metrics
+            },
             "95 % interval": _interval(average.metric, average.low, average.high),
             "tasks": ", ".join(average.tasks),
             "n": _seeds(average.seeds),
         }
-        for average in comparison.aggregates
-        if average.second is not None
+        for average in averages
     ]
 
 
