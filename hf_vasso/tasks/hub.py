@@ -22,7 +22,7 @@ __all__ = ["load_from_hub", "only_from_cache"]
 logger = logging.getLogger(__name__)
 
 _PATIENCE_SECONDS = 5.0
-_FROM_CACHE = "%s: the hub does not answer (%s); what was downloaded before is used"
+_FROM_CACHE = "%s cannot be had from the hub (%s); what was downloaded before is used"
 
 
 def load_from_hub(
