@@ -124,7 +124,7 @@ def pooled_features(
     options = {
         **hub_options,
         "revision": config.backbone_revision,
-        "local_files_only": only_from_cache(config.backbone),
+        "local_files_only": only_from_cache(config.backbone, config.backbone_revision, hub_options.get("cache_dir")),
         "dtype": torch.float32,
     }
     backbone = AutoModel.from_pretrained(config.backbone, **options).eval()
