@@ -22,7 +22,8 @@ __all__ = ["load_from_hub", "only_from_cache"]
 logger = logging.getLogger(__name__)
 
 _PATIENCE_SECONDS = 5.0
-_FROM_CACHE = "%s: the hub does not answer (%s); what was downloaded before is used"
+_WEIGHTS = ("adapter_model*", "model*.safetensors*", "pytorch_model*.bin*")
+_FROM_CACHE = "%s cannot be had from the hub (%s); what was downloaded before is used"
 
 
 def load_from_hub(
@@ -62,21 +63,32 @@ def load_from_hub(
 
 
 @cache
-def only_from_cache(*models: str | None) -> bool:
+def only_from_cache(model: str, revision: str, cache_dir: str | None) -> bool:
     """
-    Whether to load models with `local_files_only`, as the hub does not answer: Transformers would wait for it.
+    Whether to load a model with `local_files_only`: its weights were downloaded before, and the hub does not answer.
+
+    Transformers would wait for the hub.
 
     Args:
-        *models: Hub ids, of which the first is asked for, and folders, for which the hub is not asked.
+        model: A hub id, or a folder, for which the hub is not asked.
+        revision: Its branch, tag or commit.
+        cache_dir: Where models from the hub are kept; None is the folder of huggingface_hub.
     """
-    on_hub = [model for model in models if model and not os.path.exists(model)]
-    if constants.HF_HUB_OFFLINE or not on_hub:
+    if constants.HF_HUB_OFFLINE or os.path.exists(model) or not _has_weights(model, revision, cache_dir):
         return False
-    failure = _failure(partial(HfApi().model_info, on_hub[0]))
-    if failure is None or isinstance(failure, HfHubHTTPError | ValueError):  # an answer, or no name to ask for
+    failure = _failure(partial(HfApi().model_info, model))
+    if failure is None or isinstance(failure, HfHubHTTPError | ValueError):  # it has answered
         return False
-    logger.warning(_FROM_CACHE, on_hub[0], _in_words(failure))
+    logger.warning(_FROM_CACHE, model, _in_words(failure))
     return True
+
+
+def _has_weights(model: str, revision: str, cache_dir: str | None) -> bool:
+    try:
+        folder = snapshot_download(model, revision=revision, cache_dir=cache_dir, local_files_only=True)
+    except (OSError, ValueError):  # it is not there, or the name is none of the hub
+        return False
+    return any(path for pattern in _WEIGHTS for path in Path(folder).glob(pattern))
 
 
 def _load(hub_id: str, config: str | None, splits: Sequence[str], revision: str | None) -> datasets.DatasetDict:

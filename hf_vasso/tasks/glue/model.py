@@ -157,5 +157,5 @@ def _download_options(glue: GlueArguments) -> dict[str, Any]:
         "cache_dir": glue.cache_dir,
         "revision": glue.model_revision,
         "token": glue.token,
-        "local_files_only": only_from_cache(glue.model, glue.config_name, glue.tokenizer_name),
+        "local_files_only": only_from_cache(glue.model, glue.model_revision, glue.cache_dir),
     }

@@ -111,7 +111,7 @@ def load_backbone(config: ProbeConfig, hub_options: Mapping[str, Any]) -> PreTra
     options = {
         **hub_options,
         "revision": config.backbone_revision,
-        "local_files_only": only_from_cache(config.backbone),
+        "local_files_only": only_from_cache(config.backbone, config.backbone_revision, hub_options.get("cache_dir")),
         "dtype": torch.float32,
     }
     return AutoModel.from_pretrained(config.backbone, **options).eval()

@@ -113,7 +113,7 @@ def _from_hub(arguments: TranslationArguments) -> dict[str, Any]:
         "revision": arguments.model_revision,
         "token": arguments.token,
         "trust_remote_code": arguments.trust_remote_code,
-        "local_files_only": only_from_cache(arguments.model, arguments.tokenizer_name),
+        "local_files_only": only_from_cache(arguments.model, arguments.model_revision, arguments.cache_dir),
     }
 
 
