@@ -77,7 +77,7 @@ def test_a_stage_is_tried_at_the_best_of_the_one_before(suite):
     assert choices[SAM]["notes"] == ["rho 0.2 is the largest value tried; better ones may lie beyond"]
 
 
-@pytest.mark.parametrize(("flags", "own_rho"), [({}, 0.05), ({"rho": 0.1}, 0.1)])
+@pytest.mark.parametrize(("flags", "own_rho"), [({}, 0.01), ({"rho": 0.1}, 0.1)])
 def test_a_trial_of_a_stage_before_is_not_made_again(suite, flags, own_rho):
     stages = [{"learning_rate": [0.001, 0.002]}, {"rho": [own_rho, 0.2]}]
     made = Made(peak)

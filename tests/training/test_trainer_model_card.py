@@ -89,5 +89,5 @@ def test_names_stay_names(text):
 def test_a_section_of_a_strange_method():
     paper = Paper(title=NASTY, url="https://example.org", bibtex="@misc{x}")
     section = method_section(Method(name=NASTY, paper=paper))
-    assert f"method **{escape_markdown(NASTY)}** (rho = 0.05)" in section
+    assert f"method **{escape_markdown(NASTY)}** (rho = 0.01)" in section
     assert f"[{escape_markdown(NASTY)}](https://example.org)" in section

@@ -590,7 +590,7 @@ def test_dry_run_needs_neither_model_nor_data(tmp_path, capsys):
     assert capsys.readouterr().out.splitlines() == [
         "task               mnli",
         "model              org/bert",
-        "method             sam (rho 0.05)",
+        "method             sam (rho 0.01)",
         "seed               42",
         "stages             train, eval",
         "training examples  392702",
