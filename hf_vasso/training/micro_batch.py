@@ -21,25 +21,23 @@ class MicroBatch:
     Args:
         inputs: As the data loader gave them.
         share: Its part in the items of the step.
-        uses: How often the inputs are still needed, at the most.
+        is_kept: Whether more than one pass may be made over it.
     """
 
     inputs: Any
     share: ItemShare
-    uses: int
+    is_kept: bool
 
     def inputs_of_a_pass(self) -> Any:
         """
         The inputs, for a pass that may edit them in place.
 
-        The first pass gets the very tensors that the loader made, as in the stock Trainer, and the next one a copy
+        The first pass gets the very tensors that the loader made, as in the stock Trainer, and each later one a copy
         from before. Whether a copy will be needed shows only when it is too late, and it costs less than any one
         layer that reads the inputs.
         """
-        assert self.uses > 0, "a pass more than announced would get what the last one left"
         given = self.inputs
-        self.uses -= 1
-        if self.uses:
+        if self.is_kept:
             self.inputs = copy_of(given)
         return self.share.with_a_label(given)
 

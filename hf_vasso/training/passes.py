@@ -25,10 +25,9 @@ __all__ = ["TrainerPasses", "micro_batches"]
 
 def micro_batches(trainer: Trainer, method: Method, held: Sequence[Any]) -> list[MicroBatch]:
     """The micro-batches of a step, from the inputs that the trainer held back for it."""
-    one_pass = method.ascent_fraction < 1.0 or method.schedule.mean_ascents == 0.0
-    uses = (1 if one_pass else 2) + method.schedule.perturbs  # another one at w where that at w + eps is not finite
     shares = item_shares(trainer, held)
-    return [MicroBatch(inputs, share, uses) for inputs, share in zip(held, shares, strict=True)]
+    is_kept = method.schedule.perturbs  # a pass at w + eps is made again at w where its gradient is not finite
+    return [MicroBatch(inputs, share, is_kept) for inputs, share in zip(held, shares, strict=True)]
 
 
 class TrainerPasses:
@@ -94,7 +93,7 @@ class TrainerPasses:
             self.count_examples(batch)  # else rows of something else would be taken
         taken = [take_examples(batch.inputs, row) for batch, row in zip(batches, rows, strict=True)]
         shares = item_shares(self._trainer, taken)
-        return [MicroBatch(inputs, share, uses=1) for inputs, share in zip(taken, shares, strict=True)]
+        return [MicroBatch(inputs, share, is_kept=False) for inputs, share in zip(taken, shares, strict=True)]
 
     def _backward(self, batch: MicroBatch, inputs: Any, sync: bool) -> Tensor:
         accelerator = self._trainer.accelerator

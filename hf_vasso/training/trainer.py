@@ -92,8 +92,8 @@ class SharpnessAwareMixin(_Base):
         To be overridden beside a loss of one's own. This one knows the heads of Transformers.
 
         Args:
-            inputs: What the model got, labels included.
-            outputs: What it gave.
+            inputs: What `compute_loss` got, labels included; tensors that it edits in place are the edited ones.
+            outputs: What it returned beside the loss.
         """
         return example_losses(self, inputs, outputs)
 
