@@ -13,14 +13,13 @@ from hf_vasso.methods import METHODS, get_method
 __all__ = ["SHARED", "list_methods", "main"]
 
 SHARED = (
-    "Perturbed is what the optimizer trains: the parameters in its groups that have a gradient in the step, without "
-    "those that `no_perturb` names.",
-    "The default of rho is ours and small, for the fine-tuning of pretrained models: 0.01, and 0.1 where the ball is "
-    "stretched by the weights or the momentum followed; it is reached after a tenth of the steps "
-    "(`rho_warmup_steps`). What the authors use, mostly on networks trained from scratch, is said with each method's "
-    "rho.",
+    "A step perturbs the parameters in the optimizer's parameter groups that have a gradient, except those that "
+    "`no_perturb` matches.",
+    "The default rho is ours, small, and meant for fine-tuning pretrained models: 0.01, or 0.1 for the adaptive ball and "
+    "for momentum. It is reached after a tenth of the steps (`rho_warmup_steps`). Each card says what the authors use, "
+    "mostly for networks trained from scratch.",
 )
-"""What holds for all methods, beside their cards."""
+"""What holds for all methods, in addition to their cards."""
 
 
 def main(arguments: Sequence[str]) -> int:
