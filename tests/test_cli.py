@@ -59,7 +59,7 @@ def test_methods(capsys):
     )
     assert "Parts: MovingAverage(theta=0.4), Ball(), EveryStep()\n    https://arxiv.org/abs/2509.02433" in shown
     assert "none  (no numbers)" in shown
-    assert "\n\nPerturbed is what the optimizer trains: " in shown
+    assert "\n\nA step perturbs the parameters in the optimizer's " in shown
 
 
 def test_methods_for_a_reader_that_has_gone():

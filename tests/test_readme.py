@@ -105,7 +105,7 @@ def test_the_tables_and_cards_are_those_of_the_methods(page):
     assert with_methods(page, text) == text, "run python docs/write_methods.py"
     assert all(f"`{name}`" in text for name in METHODS)
     assert "Raises:" not in text
-    assert ("Perturbed is what the optimizer trains: " in text) == (page == CARDS)
+    assert ("A step perturbs the parameters in the optimizer's " in text) == (page == CARDS)
 
 
 def test_the_method_of_ones_own_in_the_docs_is_one():
