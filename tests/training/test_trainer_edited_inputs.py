@@ -13,7 +13,8 @@ from torch import nn
 from transformers import BatchEncoding, BertForSequenceClassification, Trainer, default_data_collator
 
 from hf_vasso import SharpnessAwareMixin
-from hf_vasso.training.micro_batch import copy_of
+from hf_vasso.training.loss_scale import item_shares
+from hf_vasso.training.micro_batch import MicroBatch, copy_of
 
 WHOLE = {"per_device_train_batch_size": 4}
 SPLIT = {"per_device_train_batch_size": 2, "gradient_accumulation_steps": 2}
@@ -298,3 +299,15 @@ def test_methods_that_perturb_nothing_copy_nothing(train, monkeypatch):
         train(bert(), sentences(), **arguments, **SPLIT, max_steps=1)
         copies[method] = len(made)
     assert copies == {"none": 0, "mesa": 0, "msam": 2, "sam": 4, "vasso-quarter": 2, "esam": 4}
+
+
+def test_any_number_of_passes_get_the_same(build):
+    inputs = {"x": torch.zeros(2), "more": [torch.ones(2)]}
+    (share,) = item_shares(build(bert(), sentences()), [inputs])
+    batch = MicroBatch(inputs, share, is_kept=True)
+    for _ in range(4):
+        given = batch.inputs_of_a_pass()
+        assert given["x"].tolist() == [0.0, 0.0] and given["more"][0].tolist() == [1.0, 1.0]
+        given.pop("x").add_(5.0)
+        given["more"].pop().mul_(0.0)
+    assert not inputs["more"]  # the first pass had the very inputs, as with the stock Trainer

@@ -46,14 +46,14 @@ def assert_all_cuts_are_one(train, model, data, *, methods=("none", "sam"), tole
 
 
 class MaskedMean:
-    """As many scripts have it: the mean over the labels that count, which is 0/0 without one."""
+    """As many scripts have it: the mean over the labels that count, which is 0/0 without one, as is its gradient."""
 
     def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None):
         inputs = dict(inputs)
         labels = inputs.pop("labels")
         outputs = model(**inputs)
         mask = labels.ne(IGNORED)
-        losses = cross_entropy(outputs.logits.flatten(0, -2), labels.flatten(), reduction="none")
+        losses = cross_entropy(outputs.logits.flatten(0, -2), labels.clamp(min=0).flatten(), reduction="none")
         loss = (losses * mask.flatten()).sum() / mask.sum()
         return (loss, outputs) if return_outputs else loss
 
@@ -67,7 +67,9 @@ class OwnMaskedMean(MaskedMean, VassoTrainer):
 
     def example_losses(self, inputs, outputs):
         labels = inputs["labels"]
-        losses = cross_entropy(outputs.logits.flatten(0, -2), labels.flatten(), reduction="none").reshape(labels.shape)
+        losses = cross_entropy(outputs.logits.flatten(0, -2), labels.clamp(min=0).flatten(), reduction="none").reshape(
+            labels.shape
+        )
         return losses.sum(1) / labels.ne(IGNORED).sum(1)
 
 
@@ -77,7 +79,7 @@ class MaskedMeanInTheModel(BertForTokenClassification):
     def forward(self, input_ids=None, attention_mask=None, labels=None):
         outputs = super().forward(input_ids=input_ids, attention_mask=attention_mask)
         mask = labels.ne(IGNORED)
-        losses = cross_entropy(outputs.logits.flatten(0, -2), labels.flatten(), reduction="none")
+        losses = cross_entropy(outputs.logits.flatten(0, -2), labels.clamp(min=0).flatten(), reduction="none")
         outputs.loss = (losses * mask.flatten()).sum() / mask.sum()
         return outputs
 
@@ -108,7 +110,7 @@ def test_a_masked_mean_in_the_model(train):
 def test_a_masked_mean_as_a_loss_function(train):
     def masked_mean(outputs, labels, num_items_in_batch=None):
         mask = labels.ne(IGNORED)
-        losses = cross_entropy(outputs.logits.flatten(0, -2), labels.flatten(), reduction="none")
+        losses = cross_entropy(outputs.logits.flatten(0, -2), labels.clamp(min=0).flatten(), reduction="none")
         return (losses * mask.flatten()).sum() / mask.sum()
 
     assert_all_cuts_are_one(train, tagger, tagged(), trainer_options={"compute_loss_func": masked_mean})

@@ -189,8 +189,8 @@ class MaskedMean(VassoTrainer):
         labels = inputs.pop("labels")
         logits = model(**inputs).logits
         mask = labels.ne(IGNORED)
-        loss = (cross_entropy(logits.flatten(0, -2), labels.flatten(), reduction="none") * mask.flatten()).sum()
-        return loss / mask.sum()
+        losses = cross_entropy(logits.flatten(0, -2), labels.clamp(min=0).flatten(), reduction="none")
+        return (losses * mask.flatten()).sum() / mask.sum()
 
     def _get_train_sampler(self, *args: Any, **kwargs: Any) -> SequentialSampler:
         return SequentialSampler(self.train_dataset)
