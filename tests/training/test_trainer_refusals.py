@@ -190,7 +190,7 @@ def test_frozen_embeddings_may_be_sparse(build):
 
 
 def test_no_perturb_that_matches_nothing(build):
-    words = "no_perturb matches no trainable parameter, got 'lm_head'; their names look like bert"
+    words = "no_perturb matches no parameter, got 'lm_head'; the names look like bert"
     with pytest.raises(ValueError, match=words):
         build(bert(), sentences(), no_perturb="lm_head")
 
