@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 from transformers import Seq2SeqTrainer, Trainer
-from transformers.trainer_utils import IntervalStrategy
+from transformers.trainer_utils import IntervalStrategy, has_length
 
 from hf_vasso.engine import SharpnessAwareStep
 from hf_vasso.methods import Method
@@ -241,9 +241,15 @@ class SharpnessAwareMixin(_Base):
         """The numbers that an extra loss asks for; other methods train on data without a length, too."""
         if self.method.extra_loss is None:
             return {}
-        batches = len(self.callback_handler.train_dataloader)  # pyright: ignore[reportArgumentType]
-        steps = max(math.ceil(batches / self.args.gradient_accumulation_steps), 1)
-        return {"steps_per_epoch": steps, "num_examples": len(self.train_dataset)}  # pyright: ignore[reportArgumentType]
+        loader = self.callback_handler.train_dataloader
+        if not has_length(loader):
+            raise ValueError(
+                f"{self.method.name} must know the steps of an epoch, and "
+                f"{type(getattr(loader, 'dataset', loader)).__name__} has no length: give a data set with a length"
+            )
+        steps = max(math.ceil(len(loader) / self.args.gradient_accumulation_steps), 1)
+        examples = self.num_examples(loader)  # pyright: ignore[reportArgumentType]
+        return {"steps_per_epoch": steps, "num_examples": examples}
 
     def _is_logging_step(self) -> bool:
         """Whether the Trainer will log at the end of the running step."""

@@ -1,12 +1,21 @@
 """Fixtures that train in a folder of the test's own."""
 
+import gc
 import itertools
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 from tiny_training import Training, build_trainer, run
 from transformers import Trainer
+
+
+@pytest.fixture(scope="session", autouse=True)
+def imports_are_not_collected() -> Iterator[None]:
+    """Accelerate collects garbage before each training, which for what was imported takes longer than the training."""
+    gc.freeze()
+    yield
+    gc.unfreeze()
 
 
 @pytest.fixture

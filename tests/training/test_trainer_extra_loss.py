@@ -187,6 +187,47 @@ def test_saf_with_a_loader_of_ones_own(build, train):
     build(bert(), sentences(32), method="saf", trainer_class=StockLoader).train()
 
 
+class EndlessLoader(VassoTrainer):
+    def get_train_dataloader(self):
+        return DataLoader(Stream(), batch_size=8, collate_fn=self.data_collator)
+
+
+@pytest.mark.parametrize(
+    ("data", "options"),
+    [
+        (Stream(), {}),
+        (datasets.IterableDataset.from_generator(lambda: iter(Stream())), {}),
+        (Stream(), {"accelerator_config": {"dispatch_batches": False}}),
+        (sentences(32), {"trainer_class": EndlessLoader}),
+    ],
+    ids=["stream", "streamed_datasets", "each_rank_reads", "own_loader"],
+)
+@pytest.mark.parametrize("method", ["mesa", "saf"])
+def test_data_without_a_length(train, build, method, data, options):
+    """An epoch is a number of steps for what these methods add; the others count none."""
+    trained = train(bert(), data, method="sam", max_steps=2, **options)
+    assert trained.trainer.state.global_step == 2
+    trainer = build(bert(), data, method=method, max_steps=8, **options)
+    with pytest.raises(
+        ValueError, match=r"must know .*, and (Stream|IterableDataset) has no .*: give a data set with a "
+    ):
+        trainer.train()
+
+
+class LoaderAlone(VassoTrainer):
+    def get_train_dataloader(self):
+        return DataLoader(sentences(32), batch_size=8, collate_fn=self.data_collator)
+
+
+def test_mesa_counts_the_steps_of_the_loader(train):
+    """The data behind a loader of one's own may be unknown to the Trainer."""
+    options = {"method": "mesa", "trainer_class": LoaderAlone}
+    known = train(bert(), sentences(32), **options)
+    unknown = train(bert(), None, **options)
+    assert distance(known.weights, unknown.weights) == 0.0
+    assert distance(known.weights, train(bert(), sentences(32), method="none").weights) > 1e-4
+
+
 @pytest.mark.parametrize(("lag", "count", "got"), [(2, 32, "lag 2 and 32"), (1, 27, "lag 1 and 27")])
 def test_saf_resumed_as_another_training(train, build, lag, count, got):
     straight = train(bert(), sentences(32), method="saf", num_train_epochs=4, **EVERY_STEP)

@@ -163,6 +163,10 @@ def of_batches(prediction, compute_result=True):
     return {"accuracy": (prediction.predictions.argmax(-1) == prediction.label_ids).double().mean().item()}
 
 
+def constant(prediction):
+    return {"constant": 0.0}
+
+
 def of_texts(prediction):
     return {"first": float(prediction.predictions[:, 1].sum())}
 
@@ -182,7 +186,11 @@ FEATURES = {
             PromptTuningConfig(
                 task_type="SEQ_CLS", num_virtual_tokens=2, num_layers=2, token_dim=16, num_attention_heads=2
             )
-        )
+        ),
+        data=lambda: [
+            example | {name: example[name][:-2] for name in ("input_ids", "attention_mask")}
+            for example in sentences(EXAMPLES)
+        ],
     ),
     "frozen_base_in_bf16": Feature({"bf16": True}, adapters_above_bf16),
     "masked_lm": Feature(model=head(BertForMaskedLM), data=lambda: texts(EXAMPLES)),
@@ -201,7 +209,7 @@ FEATURES = {
     "split_batches": Feature({"accelerator_config": {"split_batches": True}}),
     "dispatch_batches": Feature({"accelerator_config": {"dispatch_batches": True}}, data=Stream),
     "own_average": Feature({"average_tokens_across_devices": False}),
-    "label_names": Feature({"label_names": ["labels"]}, trainer_options=evaluation()),
+    "label_names": Feature({"label_names": ["labels"], **EACH_STEP}, trainer_options=evaluation()),
     "unused_columns": Feature({"remove_unused_columns": False}),
     # precision and speed
     "bf16": Feature({"bf16": True}, in_fp32),
@@ -225,8 +233,8 @@ FEATURES = {
         {"batch_eval_metrics": True, **EACH_STEP}, trainer_options=evaluation(compute_metrics=of_batches)
     ),
     "early_stopping": Feature(
-        {"metric_for_best_model": "loss", "greater_is_better": True, **EACH_STEP},
-        trainer_options=lambda: evaluation(callbacks=[EarlyStoppingCallback(1)])(),
+        {"metric_for_best_model": "constant", **EACH_STEP},
+        trainer_options=lambda: evaluation(compute_metrics=constant, callbacks=[EarlyStoppingCallback(1)])(),
     ),
     "callback": Feature(trainer_options=lambda: {"callbacks": [Listener()]}),
     "predict_with_generate": Feature(

@@ -19,6 +19,10 @@ class Lomo(torch.optim.SGD):
     """An optimizer by LOMO's name."""
 
 
+class AdaLomo(Lomo):
+    """One by AdaLomo's."""
+
+
 def two_gpus(trainer):
     trainer.args._n_gpu = 2
 
@@ -39,8 +43,11 @@ def sharded_at_load_time(trainer):
     trainer.is_distributed_loading_by_transformers = True
 
 
-def megatron(trainer):
-    trainer.accelerator = SimpleNamespace(distributed_type=DistributedType.MEGATRON_LM)
+def distributed_by(kind):
+    def pretend(trainer):
+        trainer.accelerator = SimpleNamespace(distributed_type=kind)
+
+    return pretend
 
 
 def parallel(**sizes):
@@ -56,12 +63,18 @@ def apex(trainer):
     trainer.use_apex = True
 
 
-def given_lomo(trainer):
-    trainer.optimizer = Lomo(trainer.model.parameters(), lr=0.1)
+def given(optimizer_class):
+    def pretend(trainer):
+        trainer.optimizer = optimizer_class(trainer.model.parameters(), lr=0.1)
+
+    return pretend
 
 
-def given_the_class_of_lomo(trainer):
-    trainer.optimizer_cls_and_kwargs = (Lomo, {})
+def given_the_class(optimizer_class):
+    def pretend(trainer):
+        trainer.optimizer_cls_and_kwargs = (optimizer_class, {})
+
+    return pretend
 
 
 def split_over_devices(trainer):
@@ -83,7 +96,8 @@ def split_over_devices(trainer):
             sharded_at_load_time,
             f"the model was sharded at load time, which is not supported yet; load it whole and {USE_DDP}",
         ),
-        (megatron, f"MEGATRON_LM runs its own training step; {USE_DDP}"),
+        (distributed_by(DistributedType.MEGATRON_LM), f"MEGATRON_LM runs its own training step; {USE_DDP}"),
+        (distributed_by(DistributedType.XLA), f"XLA runs its own training step; {USE_DDP}"),
         (
             parallel(cp_size=2),
             f"cp_size=2 shards the inputs or the weights of a step; set it to 1 and {USE_DDP}",
@@ -92,9 +106,15 @@ def split_over_devices(trainer):
             parallel(cp_size=1, tp_size=4),
             f"tp_size=4 shards the inputs or the weights of a step; set it to 1 and {USE_DDP}",
         ),
+        (
+            parallel(cp_size=1, sp_size=2, tp_size=1),
+            f"sp_size=2 shards the inputs or the weights of a step; set it to 1 and {USE_DDP}",
+        ),
         (apex, "apex scales the loss out of sight; use the mixed precision of torch (`--fp16` or `--bf16`)"),
-        (given_lomo, f"Lomo {STEPS_IN_BACKWARD}take adamw_torch or adafactor"),
-        (given_the_class_of_lomo, f"Lomo {STEPS_IN_BACKWARD}take adamw_torch or adafactor"),
+        (given(Lomo), f"Lomo {STEPS_IN_BACKWARD}take adamw_torch or adafactor"),
+        (given(AdaLomo), f"AdaLomo {STEPS_IN_BACKWARD}take adamw_torch or adafactor"),
+        (given_the_class(Lomo), f"Lomo {STEPS_IN_BACKWARD}take adamw_torch or adafactor"),
+        (given_the_class(AdaLomo), f"AdaLomo {STEPS_IN_BACKWARD}take adamw_torch or adafactor"),
         (
             split_over_devices,
             f"the model is split over several devices by its device map; load it whole and {USE_DDP}",
@@ -131,7 +151,14 @@ def test_sagemaker(build, monkeypatch):
 
 @pytest.mark.parametrize(
     ("optim", "remedy"),
-    [("lomo", "adamw_torch or adafactor"), ("galore_adamw_layerwise", "galore_adamw")],
+    [
+        ("lomo", "adamw_torch or adafactor"),
+        ("adalomo", "adamw_torch or adafactor"),
+        ("galore_adamw_layerwise", "galore_adamw"),
+        ("galore_adamw_8bit_layerwise", "galore_adamw_8bit"),
+        ("galore_adafactor_layerwise", "galore_adafactor"),
+        ("apollo_adamw_layerwise", "apollo_adamw"),
+    ],
 )
 def test_optimizers_that_step_in_the_backward_pass(build, optim, remedy):
     with pytest.raises(ValueError) as refusal:
@@ -163,7 +190,7 @@ def test_frozen_embeddings_may_be_sparse(build):
 
 
 def test_no_perturb_that_matches_nothing(build):
-    words = "no_perturb matches no trainable parameter, got 'lm_head'; their names look like bert"
+    words = "no_perturb matches no parameter, got 'lm_head'; the names look like bert"
     with pytest.raises(ValueError, match=words):
         build(bert(), sentences(), no_perturb="lm_head")
 
