@@ -14,7 +14,7 @@ import pytest
 import torch
 from model_families import FAMILIES, texts
 from peft import IA3Config, LoraConfig, PromptTuningConfig, get_peft_model
-from tiny_training import PERTURBED, TRANSFORMERS_4, bert, distance, sentences
+from tiny_training import EVERY_STEP, PERTURBED, TRANSFORMERS_4, bert, distance, run, sentences
 from torch.utils.data import IterableDataset
 from transformers import (
     BertForMaskedLM,
@@ -283,3 +283,31 @@ def test_rho_zero_is_none(train, feature):
     assert history(none) == history(zero)
     perturbed = train_with(train, feature, method="sam", rho=0.3, **SPLIT)
     assert distance(none.weights, perturbed.weights) > feature.changes
+
+
+def resumed(train, build, model=lambda: bert(DROPOUT), resume_options=None, **options):
+    """A training, and the same one resumed after its first step, in mid-epoch."""
+    straight = train(model(), sentences(EXAMPLES), **EVERY_STEP, **options)
+    trainer = build(model(), sentences(EXAMPLES), **options, **(resume_options or {}))
+    return straight, run(trainer, f"{straight.trainer.args.output_dir}/checkpoint-1")
+
+
+def test_resumed_adapters(train, build):
+    method = {"method": "vasso", "rho": 0.3}
+    straight, again = resumed(train, build, adapted(LORA), **method, **SPLIT)
+    assert distance(straight.weights, again.weights) == 0.0
+    assert straight.logs == again.logs
+    none = train(adapted(LORA)(), sentences(EXAMPLES), method="none", **SPLIT)
+    assert distance(straight.weights, none.weights) > PERTURBED
+
+
+def test_resumed_at_other_data(train, build):
+    """`ignore_data_skip` begins the epoch anew."""
+    other = {"resume_options": {"ignore_data_skip": True}}
+    straight, none = resumed(train, build, method="none", **other, **WHOLE)
+    stock = resumed(train, build, trainer_class=Trainer, **other, **WHOLE)[1]
+    zero = resumed(train, build, method="sam", rho=0.0, **other, **WHOLE)[1]
+    perturbed = resumed(train, build, method="sam", rho=0.3, **other, **WHOLE)[1]
+    assert distance(none.weights, stock.weights) == distance(none.weights, zero.weights) == 0.0
+    assert distance(none.weights, straight.weights) > PERTURBED
+    assert distance(none.weights, perturbed.weights) > PERTURBED

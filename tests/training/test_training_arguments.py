@@ -1,11 +1,16 @@
 """`VassoTrainingArguments`: how they are parsed, what they refuse, and that each has the effect that it promises."""
 
+import json
 import math
+import os
 import re
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 from observed_training import PassTrainer
-from tiny_training import PERTURBED, bert, distance, numbers, run, sentences
+from tiny_training import LOGGED, PERTURBED, bert, distance, numbers, run, sentences
 from transformers import HfArgumentParser, Trainer, TrainingArguments
 
 from hf_vasso import (
@@ -199,3 +204,46 @@ def test_trials_of_a_search(build):
         training = run(trainer)
         assert logged_norms(training) == pytest.approx([rho] * 2)
         assert training.logs[0]["sharpness/cosine"] == pytest.approx(1.0)  # the average begins at this gradient
+
+
+SEARCH = """
+import json, sys
+from pathlib import Path
+
+import ray
+from ray import tune
+from tiny_training import bert, build_trainer, sentences
+
+ray.init(num_cpus=1, include_dashboard=False)
+options = {"method": "sam", "max_steps": 2, "eval_strategy": "steps", "eval_steps": 1}
+of_trials = {"model_init": lambda: bert(), "eval_dataset": sentences(4)}
+trainer = build_trainer(Path(sys.argv[1], "trials"), None, sentences(8), trainer_options=of_trials, **options)
+best = trainer.hyperparameter_search(
+    hp_space=lambda _: {"rho": tune.grid_search([0.0, 0.3])},
+    backend="ray",
+    n_trials=1,
+    direction="maximize",
+    resources_per_trial={"cpu": 1},
+    storage_path=sys.argv[1],
+)
+found = {trial.config["rho"]: trial.last_result["objective"] for trial in best.run_summary.trials}
+Path(sys.argv[1], "found.json").write_text(json.dumps({"best": best.hyperparameters, "found": list(found.items())}))
+"""
+
+
+@pytest.mark.ray
+def test_search_with_ray(tmp_path, train):
+    """The trials are trained in processes of Ray's, which must find the modules of the tests."""
+    pytest.importorskip("ray")
+    folder = Path(__file__).parent
+    modules = os.pathsep.join([str(folder), str(folder.parents[1]), os.environ.get("PYTHONPATH", "")])
+    environment = os.environ | {"PYTHONPATH": modules}
+    subprocess.run([sys.executable, "-c", SEARCH, str(tmp_path)], env=environment, capture_output=True, check=True)
+    search = json.loads((tmp_path / "found.json").read_text())
+    losses = {}
+    for rho in (0.0, 0.3):
+        here = train(bert(), sentences(8), method="sam", rho=rho, max_steps=2)
+        losses[rho] = here.trainer.evaluate(sentences(4))["eval_loss"]
+    assert dict(search["found"]) == pytest.approx(losses, **LOGGED)
+    assert abs(losses[0.0] - losses[0.3]) > PERTURBED
+    assert search["best"] == {"rho": max(losses, key=losses.__getitem__)}
