@@ -221,7 +221,7 @@ class SharpnessAwareMixin(_Base):
                 total_steps=self.state.max_steps,
                 **self._size_of_data(),
                 scaler=self.accelerator.scaler,
-                buffers=self._buffers,
+                buffers=self._list_buffers,
                 seed=self.args.seed,
                 **self.sharpness_args.engine_options(),
             )
@@ -231,7 +231,7 @@ class SharpnessAwareMixin(_Base):
                 self._saved_state = None
         return self._engine
 
-    def _buffers(self) -> list[Tensor]:
+    def _list_buffers(self) -> list[Tensor]:
         """Those of the model as it is now, and those of a loss that is a module."""
         model = self.accelerator.unwrap_model(self.model, keep_torch_compile=False)
         modules = [model, self.compute_loss_func]
