@@ -73,7 +73,7 @@ class SharpnessAwareStep:
         total_steps: Optimizer steps of the whole training, for schedules. 0 where unknown.
         steps_per_epoch: Optimizer steps of a pass over the data, for methods with an extra loss. 0 where unknown.
         num_examples: Examples of the data, for the same. 0 where unknown.
-        scaler: The `GradScaler` by which `passes` scale the loss, if one is used.
+        scaler: The `GradScaler` by which `passes` scale the loss, if one is used; one that is disabled counts as none.
         buffers: The model's buffers, or the function that lists them, `model.buffers`. When some hold floats
             (BatchNorm's statistics), all count the first pass only.
         rho_warmup_steps: Steps over which rho grows from 0, >= 0. Below 1 it is a share of `total_steps`. None is a
@@ -128,7 +128,7 @@ class SharpnessAwareStep:
     ) -> None:
         self.method = method
         self.optimizer = optimizer
-        self.scaler = scaler
+        self.scaler = scaler if scaler is not None and scaler.is_enabled() else None
         self.steps = 0
         """Steps made so far."""
         self.skipped_steps = 0
@@ -138,7 +138,7 @@ class SharpnessAwareStep:
         self._num_examples = num_examples
         own_type = "constant" if method.rho_min is None else "learning_rate"
         self._rho_schedule = RhoSchedule(total_steps, rho_warmup_steps, rho_scheduler_type or own_type)
-        self._parameters = Parameters(named_parameters, optimizer, no_perturb, scaler)
+        self._parameters = Parameters(named_parameters, optimizer, no_perturb, self.scaler)
         self._generator = torch.Generator().manual_seed(seed)
         decides_after = overrides(method.schedule, Schedule, "after")
         self._streams = Streams(same_dropout, decides_after, self._generator)
@@ -241,6 +241,8 @@ class SharpnessAwareStep:
     def _before_passes(self) -> _Ascent:
         """Decide which passes the step makes, and take the adversary of before if that is to be reused."""
         perturbable = self._parameters.perturbable()
+        if not perturbable.names:
+            return _Ascent("clean")  # all that the optimizer holds is frozen, or matches no_perturb
         context = self._context(perturbable)
         if self.method.extra_loss is not None:
             self.method.extra_loss.before_step(context, self._state["extra_loss"])
@@ -305,12 +307,14 @@ class SharpnessAwareStep:
         is_first = clean_loss is None
         before = self._buffers.copies() if is_first else None
         names = ascent.adversary.names if ascent.adversary is not None else []
+        # All ranks must make the same passes, and the ascent of one is not known to the others without ascent_sync.
+        is_skipped_by_all = ascent.skipped and self._ascent_sync
         norm = cosine = None
         chosen = Share.whole(batches)
         with self._parameters.restored(names), nullcontext() if is_first else self._buffers.counted_once():
             if ascent.adversary is not None:
                 norm, cosine = self._perturb(ascent, measure)
-            if ascent.ranked is not None and not ascent.skipped:
+            if ascent.ranked is not None and not is_skipped_by_all:
                 chosen = self._sweeps.chosen(ascent.ranked, batches, passes)
             with self._streams.perturbed(alone=is_first):
                 loss = self._sweeps.over(chosen, passes)
@@ -322,7 +326,7 @@ class SharpnessAwareStep:
         if self._parameters.gradients_are_finite():
             self._feed_descent()
             return result
-        if ascent.skipped or not names:
+        if self._ascent_sync and (ascent.skipped or not names):
             return result  # w itself is not sound
         result.skipped_at = "perturbed"
         if self.scaler is None:  # which would skip the step and back off
@@ -364,19 +368,22 @@ class SharpnessAwareStep:
     def _feed_descent(self) -> None:
         if overrides(self.method.direction, Direction, "after"):
             gradient = self._parameters.gradients().where(self._parameters.is_perturbed)
-            self.method.direction.after(self._context(gradient), self._state["direction"], gradient.values)
+            if gradient.names:
+                self.method.direction.after(self._context(gradient), self._state["direction"], gradient.values)
 
     @torch.no_grad()
     def _combine(self, descent: Descent, clean: PerParameter, is_alone: bool) -> None:
         """Replace `p.grad` by what the descent makes of the gradients of this step."""
-        state = self._state["descent"]
+        perturbed = clean if is_alone else self._parameters.gradients()
+        shared = set(clean.names) & set(perturbed.names)  # a parameter may have a gradient in one pass alone
+        if not shared:
+            return
+        clean, perturbed = clean.where(shared.__contains__), perturbed.where(shared.__contains__)
+        context, state = self._context(clean), self._state["descent"]
         if is_alone:
-            gradient = descent.alone(self._context(clean), state, clean.values)
+            gradient = descent.alone(context, state, clean.values)
         else:
-            perturbed = self._parameters.gradients()
-            shared = set(clean.names) & set(perturbed.names)  # a parameter may have a gradient in one pass alone
-            clean, perturbed = clean.where(shared.__contains__), perturbed.where(shared.__contains__)
-            gradient = descent.combine(self._context(clean), state, clean.values, perturbed.values)
+            gradient = descent.combine(context, state, clean.values, perturbed.values)
         self._parameters.write_gradients(clean.parameters, gradient)
 
     def _context(self, per_parameter: PerParameter) -> Context:

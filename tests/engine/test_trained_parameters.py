@@ -6,8 +6,8 @@ import pytest
 import torch
 from torch import nn
 
-from hf_vasso import SharpnessAwareStep, get_method
-from tests.engine.loops import STEPWISE, LossPasses, examples, mean_square, two_layers, weights
+from hf_vasso import METHODS, SharpnessAwareStep, get_method
+from tests.engine.loops import EPOCH, STEPWISE, LossPasses, examples, mean_square, two_layers, weights
 
 RHO = 0.2
 RATE = 0.1
@@ -282,6 +282,20 @@ class TestAPartOfTheModel:
             engine.step([(inputs[:, :3], targets)], LossPasses(mean_square(model)))
             moved.append([model[0].weight.grad])
         assert distance(*moved) == 0.0
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_a_step_in_which_all_that_the_optimizer_holds_is_frozen_moves_nothing(name):
+    """Another part of the model is trainable, as an adapter that the optimizer does not hold."""
+    model = two_layers()
+    optimizer = torch.optim.SGD(model[0].parameters(), lr=RATE, momentum=MOMENTUM)
+    engine = SharpnessAwareStep(get_method(name), model.named_parameters(), optimizer, total_steps=STEPS, **EPOCH)
+    for number in range(4):
+        model[0].requires_grad_(number != 2)
+        before = weights(model)
+        engine.step([examples(number)], LossPasses(mean_square(model)))
+        optimizer.step()
+        assert torch.equal(weights(model), before) == (number == 2)
 
 
 class Rotation(nn.Module):
