@@ -156,6 +156,21 @@ class TestAddedInMidTraining:
             _, engine = self.trained(get_method("vasso", rho=RHO), lists_anew)
             assert name in engine.state_dict()["parts"]["direction"]["tensors"]
 
+    @pytest.mark.parametrize("lists_anew", [True, False])
+    def test_a_state_is_loaded_into_an_engine_that_was_built_before(self, lists_anew):
+        model, engine = self.trained(get_method("vasso", rho=RHO), lists_anew)
+        again = WithAdapter()
+        optimizer = torch.optim.SGD(again.parameters(), lr=RATE, momentum=MOMENTUM)
+        named = again.named_parameters if lists_anew else again.named_parameters()
+        other = SharpnessAwareStep(get_method("vasso", rho=RHO), named, optimizer, total_steps=STEPS)
+        optimizer.add_param_group({"params": [again.add()]})
+        other.load_state_dict(copy.deepcopy(engine.state_dict()))
+        again.load_state_dict(model.state_dict())
+        for each, of_model in ((engine, model), (other, again)):
+            each.step([examples(0)], LossPasses(mean_square(of_model)))
+        gradients = [[parameter.grad for parameter in each.parameters()] for each in (model, again)]
+        assert distance(*gradients) == 0.0
+
     def test_what_was_kept_for_a_replaced_parameter_is_forgotten(self):
         """A head of another size under the old name; its average begins at its own first gradient."""
         model = two_layers()
