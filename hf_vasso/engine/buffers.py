@@ -12,7 +12,7 @@ __all__ = ["Buffers"]
 
 class Buffers:
     """
-    The buffers of a model; none are looked after where none holds floats.
+    The buffers of a model. Where none holds floats nothing is copied.
 
     Args:
         buffers: The buffers, or the function that lists them as they are now.
@@ -24,16 +24,16 @@ class Buffers:
         self.follow()
 
     def follow(self) -> None:
-        """Take in which buffers the model has now."""
+        """List the model's buffers again."""
         found = list(self._of_model())
         self._found = found if any(buffer.is_floating_point() for buffer in found) else []
 
     def copies(self) -> list[Tensor]:
-        """What they hold now, for `put_back`."""
+        """Copies of the buffers, for `put_back`."""
         return [buffer.clone() for buffer in self._found]
 
     def put_back(self, copies: list[Tensor]) -> None:
-        """Let them hold what they held when the copies were made."""
+        """Restore the buffers from copies."""
         copy_(self._found, copies)
 
     @contextmanager

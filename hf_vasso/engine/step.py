@@ -236,7 +236,7 @@ class SharpnessAwareStep:
         self._generator.set_state(state["generator"])
 
     def _follow_optimizer(self) -> None:
-        """Take in which parameters the optimizer holds now, and forget those that are gone."""
+        """Update to the parameters that the optimizer holds now, and forget those that are gone."""
         lost = self._parameters.follow(self.optimizer)
         if lost is not None:
             self._buffers.follow()
@@ -323,16 +323,16 @@ class SharpnessAwareStep:
             self._questions.after_perturbed_pass()
             return result
         if self._ascent_sync and (ascent.skipped or not names):
-            return result  # w itself is not sound
+            return result  # there is no finite gradient at w either
         result.skipped_at = "perturbed"
-        if self.scaler is None:  # which would skip the step and back off
+        if self.scaler is None:  # a scaler skips the step and lowers its scale
             loss = self._sweep_at_w_instead(batches, passes, before)
             ascent.clean = None  # there are no two gradients to combine
             result = replace(result, loss=loss, loss_at="clean") if is_first else result
         return result
 
     def _sweep_at_w_instead(self, batches: list[Any], passes: Passes, before: list[Tensor] | None) -> Tensor:
-        """The base optimizer's pass; `before` are the buffers of before, where the lost pass was the step's first."""
+        """A pass at w that replaces the lost one; `before`: the buffers before that, if it was the step's first."""
         if before is not None:
             self._buffers.put_back(before)
         with self._buffers.counted_once() if before is None else nullcontext():
