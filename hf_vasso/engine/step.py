@@ -19,7 +19,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from hf_vasso.engine.buffers import Buffers
+from hf_vasso.engine.buffers import Buffers, Copies
 from hf_vasso.engine.parameters import Parameters, PerParameter
 from hf_vasso.engine.passes import Passes, StepResult
 from hf_vasso.engine.questions import Questions
@@ -64,7 +64,7 @@ class SharpnessAwareStep:
         num_examples: Examples of the data, for the same. 0 where unknown.
         scaler: The `GradScaler` by which `passes` scale the loss, if one is used; one that is disabled counts as none.
         buffers: The model's buffers, or the function that lists them, `model.buffers`. When some hold floats
-            (BatchNorm's statistics), all count the first pass only.
+            (BatchNorm's statistics), all count the first pass only, and each pass begins with the same ones.
         rho_warmup_steps: Steps over which rho grows from 0, >= 0. Below 1 it is a share of `total_steps`. None is a
             tenth of them, and 0 where they are unknown.
         rho_scheduler_type: "constant", "linear", "cosine" or "learning_rate". None is constant, or the
@@ -123,8 +123,7 @@ class SharpnessAwareStep:
         rho_schedule = RhoSchedule(total_steps, rho_warmup_steps, rho_scheduler_type or own_type)
         self._parameters = Parameters(named_parameters, optimizer, no_perturb, self.scaler)
         self._generator = torch.Generator().manual_seed(seed)
-        decides_after = overrides(method.schedule, Schedule, "after")
-        self._streams = Streams(same_dropout, decides_after, self._generator)
+        self._streams = Streams(same_dropout, overrides(method.schedule, Schedule, "after"), self._generator)
         self._questions = Questions(
             method,
             self._parameters,
@@ -159,6 +158,7 @@ class SharpnessAwareStep:
         batches = list(batches)
         self._sweeps.check(passes)
         self._follow_optimizer()
+        before = self._buffers.copies() if self.method.schedule.perturbs else []
         ascent = self._before_passes()
         if ascent.kind != "perturbed":
             ascent = self._ascend(ascent.kind, batches, passes)
@@ -166,7 +166,7 @@ class SharpnessAwareStep:
             assert ascent.loss is not None
             result = StepResult(loss=ascent.loss, skipped_at="clean" if ascent.skipped else None)
         else:
-            result = self._descend(ascent, batches, passes, measure)
+            result = self._descend(ascent, batches, passes, measure, before)
         if self.method.descent is not None and ascent.clean is not None:
             self._questions.combine(self.method.descent, ascent.clean, is_alone=ascent.kind == "clean")
         self.steps += 1
@@ -297,17 +297,18 @@ class SharpnessAwareStep:
             return _Ascent(kind, loss, ranked=ranked)
         return _Ascent(kind, self._sweeps.over_all(batches, passes, is_ascent=kind == "both"))
 
-    def _descend(self, ascent: _Ascent, batches: list[Any], passes: Passes, measure: bool) -> StepResult:
-        """Run the pass at w + eps and leave its gradient in `p.grad`; where it is not finite, the one at w."""
+    def _descend(
+        self, ascent: _Ascent, batches: list[Any], passes: Passes, measure: bool, before: Copies
+    ) -> StepResult:
+        """Leave the gradient at w + eps in `p.grad`, or where it is not finite the one at w."""
         clean_loss = ascent.loss if ascent.is_whole else None  # the loss of a share is not that of the step
         is_first = clean_loss is None
-        before = self._buffers.copies() if is_first else None
         names = ascent.adversary.names if ascent.adversary is not None else []
         # All ranks must make the same passes, and the ascent of one is not known to the others without ascent_sync.
         is_skipped_by_all = ascent.skipped and self._ascent_sync
         norm = cosine = None
         chosen = Share.whole(batches)
-        with self._parameters.restored(names), nullcontext() if is_first else self._buffers.counted_once():
+        with self._parameters.restored(names), nullcontext() if is_first else self._buffers.counted_once(before):
             if ascent.adversary is not None:
                 norm, cosine = self._perturb(ascent, measure)
             if ascent.ranked is not None and not is_skipped_by_all:
@@ -326,22 +327,22 @@ class SharpnessAwareStep:
             return result  # there is no finite gradient at w either
         result.skipped_at = "perturbed"
         if self.scaler is None:  # a scaler skips the step and lowers its scale
-            loss = self._sweep_at_w_instead(batches, passes, before)
+            loss = self._sweep_at_w_instead(batches, passes, before, is_first)
             ascent.clean = None  # there are no two gradients to combine
             result = replace(result, loss=loss, loss_at="clean") if is_first else result
         return result
 
-    def _sweep_at_w_instead(self, batches: list[Any], passes: Passes, before: list[Tensor] | None) -> Tensor:
-        """A pass at w that replaces the lost one; `before`: the buffers before that, if it was the step's first."""
-        if before is not None:
+    def _sweep_at_w_instead(self, batches: list[Any], passes: Passes, before: Copies, lost_the_first: bool) -> Tensor:
+        """A pass at w that replaces the lost one, which may have been the first of the step."""
+        if lost_the_first:
             self._buffers.put_back(before)
-        with self._buffers.counted_once() if before is None else nullcontext():
-            with self._streams.perturbed(alone=before is not None):
+        with nullcontext() if lost_the_first else self._buffers.counted_once(before):
+            with self._streams.perturbed(alone=lost_the_first):
                 return self._sweeps.over_all(batches, passes, is_ascent=False)
 
     def _perturb(self, ascent: _Ascent, measure: bool) -> tuple[Tensor | None, Tensor | None]:
         """Move to w + eps and let go of what is no longer needed."""
-        assert ascent.adversary is not None
+        assert ascent.adversary
         measured = self._questions.perturb(ascent.adversary, ascent.clean, measure)
         ascent.adversary = None
         if self.method.descent is None:

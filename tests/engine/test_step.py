@@ -314,6 +314,42 @@ class TestBuffers:
         assert torch.equal(twice.running_var, plain.running_var)
 
 
+class Centred(nn.Module):
+    """Its outputs depend on a running mean, which each forward pass replaces by another tensor or edits in place."""
+
+    def __init__(self, in_place):
+        super().__init__()
+        self.net, self.in_place = two_layers(), in_place
+        self.register_buffer("mean", torch.zeros(3, dtype=torch.float64))
+
+    def forward(self, inputs):
+        outputs = self.net(inputs)
+        new = 0.9 * self.mean + outputs.detach().mean(0)
+        if self.in_place:
+            self.mean.copy_(new)
+            self.net.register_buffer("last", new)  # the first time there is one more
+        else:
+            self.mean = new
+        return outputs - self.mean
+
+
+@pytest.mark.parametrize("in_place", [True, False])
+@pytest.mark.parametrize("name", ["sam", "vasso", "vasso-free", "vasso-quarter"])
+def test_each_pass_begins_with_the_buffers_of_the_first(name, in_place):
+    """So rho 0 is the base optimizer, and the buffers count a step once, for a model that depends on them, too."""
+    trained = []
+    for method in (get_method(name, rho=0.0), get_method("none")):
+        model = Centred(in_place)
+        engine = make(method, model, buffers=model.buffers)
+        for number in range(3):
+            inputs, targets = examples(number)
+            batches = list(zip(inputs.chunk(2), targets.chunk(2), strict=True))
+            engine.step(batches, LossPasses(mean_square(model), micro_batches=2))
+            engine.optimizer.step()
+        trained.append([model.mean, *model.parameters()])
+    assert all(torch.equal(ours, base) for ours, base in zip(*trained, strict=True))
+
+
 class DropoutPasses(LossPasses):
     """Keeps the dropout mask of each pass."""
 
