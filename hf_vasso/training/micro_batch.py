@@ -51,7 +51,8 @@ def copy_of(inputs: Any) -> Any:
             arrays or have a method `clone`, as the graphs of PyTorch Geometric.
 
     Returns:
-        The same, with new containers and copied tensors. An object that occurs twice is copied once.
+        The same, with new containers and copied tensors. An object that occurs twice is copied once;
+        views that share memory become tensors of their own.
     """
     copies: dict[int, Any] = {}
 
