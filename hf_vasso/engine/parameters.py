@@ -83,11 +83,11 @@ class Parameters:
 
     def follow(self, optimizer: torch.optim.Optimizer) -> list[str] | None:
         """
-        Take in what the optimizer holds now: a comparison of identities where nothing has changed.
+        Update to what the optimizer holds now. Where nothing has changed this only compares identities.
 
         Returns:
-            None where nothing has changed; else the names that no longer stand for the same tensor, for which nothing
-            that was kept holds any longer.
+            None where nothing has changed; else the names that no longer stand for the same tensor, so that what was
+            saved for them is out of date.
 
         Raises:
             ValueError: If it holds none of the model's trainable parameters.
@@ -127,7 +127,7 @@ class Parameters:
         return PerParameter(list(found), parameters, tensors.local(parameters))
 
     def clear_gradients(self) -> None:
-        """Let go of all gradients, those of parameters that nobody trains included."""
+        """Set all gradients to None, those of parameters that are not trained included."""
         for parameter in self.by_name.values():
             parameter.grad = None
 
@@ -216,7 +216,7 @@ def kept_by_optimizer(
 
 
 def copy_(targets: Vector, sources: Vector) -> None:
-    """Write the sources into the targets, of which there may be none."""
+    """Copy the sources into the targets; both may be empty."""
     with torch.no_grad():
         if targets:
             torch._foreach_copy_(targets, sources)
@@ -260,6 +260,6 @@ def check_no_perturb(no_perturb: str, names: list[str], trainable: list[str]) ->
 
 
 def _each_once(named: Iterable[tuple[str, Tensor]]) -> dict[str, Tensor]:
-    """By the first of its names where a tensor has several."""
+    """Each tensor once, under the first of its names."""
     known: set[int] = set()
     return {name: p for name, p in named if not (id(p) in known or known.add(id(p)))}

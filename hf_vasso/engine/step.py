@@ -14,30 +14,19 @@ import math
 from collections.abc import Callable, Iterable
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
-from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from hf_vasso.engine import tensors
-from hf_vasso.engine.buffers import Buffers
-from hf_vasso.engine.parameters import Parameters, PerParameter, kept_by_optimizer
-from hf_vasso.engine.part_state import load_parts, save_parts
+from hf_vasso.engine.buffers import Buffers, Copies
+from hf_vasso.engine.parameters import Parameters, PerParameter
 from hf_vasso.engine.passes import Passes, StepResult
+from hf_vasso.engine.questions import Questions
 from hf_vasso.engine.rho import RhoSchedule
 from hf_vasso.engine.streams import Streams
 from hf_vasso.engine.sweeps import Ranked, Share, Sweeps
-from hf_vasso.methods.base import (
-    NORM_FLOOR,
-    Context,
-    Descent,
-    Direction,
-    PassesOfStep,
-    Schedule,
-    by_parameter,
-    overrides,
-)
+from hf_vasso.methods.base import PassesOfStep, Schedule, overrides
 from hf_vasso.methods.method import Method
 
 __all__ = ["SharpnessAwareStep"]
@@ -73,9 +62,9 @@ class SharpnessAwareStep:
         total_steps: Optimizer steps of the whole training, for schedules. 0 where unknown.
         steps_per_epoch: Optimizer steps of a pass over the data, for methods with an extra loss. 0 where unknown.
         num_examples: Examples of the data, for the same. 0 where unknown.
-        scaler: The `GradScaler` by which `passes` scale the loss, if one is used.
+        scaler: The `GradScaler` by which `passes` scale the loss, if one is used; one that is disabled counts as none.
         buffers: The model's buffers, or the function that lists them, `model.buffers`. When some hold floats
-            (BatchNorm's statistics), all count the first pass only.
+            (BatchNorm's statistics), all count the first pass only, and each pass begins with the same ones.
         rho_warmup_steps: Steps over which rho grows from 0, >= 0. Below 1 it is a share of `total_steps`. None is a
             tenth of them, and 0 where they are unknown.
         rho_scheduler_type: "constant", "linear", "cosine" or "learning_rate". None is constant, or the
@@ -127,27 +116,28 @@ class SharpnessAwareStep:
         seed: int = 0,
     ) -> None:
         self.method = method
-        self.optimizer = optimizer
-        self.scaler = scaler
-        self.steps = 0
-        """Steps made so far."""
+        self.scaler = scaler if scaler is not None and scaler.is_enabled() else None
         self.skipped_steps = 0
         """Steps so far that met a gradient that was not finite, at w or at w + eps."""
-        self._total_steps = total_steps
-        self._steps_per_epoch = steps_per_epoch
-        self._num_examples = num_examples
         own_type = "constant" if method.rho_min is None else "learning_rate"
-        self._rho_schedule = RhoSchedule(total_steps, rho_warmup_steps, rho_scheduler_type or own_type)
-        self._parameters = Parameters(named_parameters, optimizer, no_perturb, scaler)
+        rho_schedule = RhoSchedule(total_steps, rho_warmup_steps, rho_scheduler_type or own_type)
+        self._parameters = Parameters(named_parameters, optimizer, no_perturb, self.scaler)
         self._generator = torch.Generator().manual_seed(seed)
-        decides_after = overrides(method.schedule, Schedule, "after")
-        self._streams = Streams(same_dropout, decides_after, self._generator)
-        self._state: dict[str, dict[str, Any]] = {question: {} for question in method.parts}
+        self._streams = Streams(same_dropout, overrides(method.schedule, Schedule, "after"), self._generator)
+        self._questions = Questions(
+            method,
+            self._parameters,
+            optimizer,
+            rho_schedule,
+            self._generator,
+            total_steps=total_steps,
+            steps_per_epoch=steps_per_epoch,
+            num_examples=num_examples,
+        )
         self._buffers = Buffers(buffers)
         self._ascent_sync = ascent_sync
         self._sweeps = Sweeps(method, self._parameters, self._buffers, ascent_sync)
-        for part in method.parts.values():
-            part.check(self._context(self._parameters.perturbable()))
+        self._questions.check()
 
     def step(self, batches: Iterable[Any], passes: Passes, measure: bool = False) -> StepResult:
         """
@@ -168,6 +158,7 @@ class SharpnessAwareStep:
         batches = list(batches)
         self._sweeps.check(passes)
         self._follow_optimizer()
+        before = self._buffers.copies() if self.method.schedule.perturbs else []
         ascent = self._before_passes()
         if ascent.kind != "perturbed":
             ascent = self._ascend(ascent.kind, batches, passes)
@@ -175,12 +166,30 @@ class SharpnessAwareStep:
             assert ascent.loss is not None
             result = StepResult(loss=ascent.loss, skipped_at="clean" if ascent.skipped else None)
         else:
-            result = self._descend(ascent, batches, passes, measure)
+            result = self._descend(ascent, batches, passes, measure, before)
         if self.method.descent is not None and ascent.clean is not None:
-            self._combine(self.method.descent, ascent.clean, is_alone=ascent.kind == "clean")
+            self._questions.combine(self.method.descent, ascent.clean, is_alone=ascent.kind == "clean")
         self.steps += 1
         self.skipped_steps += result.skipped
         return result
+
+    @property
+    def steps(self) -> int:
+        """Steps made so far."""
+        return self._questions.steps
+
+    @steps.setter
+    def steps(self, steps: int) -> None:
+        self._questions.steps = steps
+
+    @property
+    def optimizer(self) -> torch.optim.Optimizer:
+        """The base optimizer, which may be exchanged between two steps."""
+        return self._questions.optimizer
+
+    @optimizer.setter
+    def optimizer(self, optimizer: torch.optim.Optimizer) -> None:
+        self._questions.optimizer = optimizer
 
     @property
     def passes(self) -> float:
@@ -205,7 +214,7 @@ class SharpnessAwareStep:
             "forward_passes_alone": self.forward_passes_alone,
             "skipped_steps": self.skipped_steps,
             "generator": self._generator.get_state(),
-            "parts": save_parts(self.method.parts, self._state, self._parameters.by_name),
+            "parts": self._questions.save(),
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -219,8 +228,7 @@ class SharpnessAwareStep:
             ValueError: If the state belongs to another model, or a part cannot go on with it in this training.
         """
         self._follow_optimizer()
-        context = self._context(self._parameters.perturbable())
-        self._state = load_parts(self.method.parts, state["parts"], self._parameters.by_name, context)
+        self._questions.load(state["parts"])
         self.steps = state["steps"]
         self._sweeps.passes = state["passes"]
         self._sweeps.forward_alone = state.get("forward_passes_alone", 0)  # unknown to version 0.1
@@ -228,26 +236,22 @@ class SharpnessAwareStep:
         self._generator.set_state(state["generator"])
 
     def _follow_optimizer(self) -> None:
-        """Take in which parameters the optimizer holds now, and forget those that are gone."""
+        """Update to the parameters that the optimizer holds now, and forget those that are gone."""
         lost = self._parameters.follow(self.optimizer)
-        if lost is None:
-            return
-        self._buffers.follow()
-        for name in lost:
-            for state in self._state.values():
-                by_parameter(state).pop(name, None)
+        if lost is not None:
+            self._buffers.follow()
+            self._questions.forget(lost)
 
     @torch.no_grad()
     def _before_passes(self) -> _Ascent:
         """Decide which passes the step makes, and take the adversary of before if that is to be reused."""
         perturbable = self._parameters.perturbable()
-        context = self._context(perturbable)
-        if self.method.extra_loss is not None:
-            self.method.extra_loss.before_step(context, self._state["extra_loss"])
-        kind = self.method.schedule.before(context, self._state["schedule"])
+        if not perturbable.names:
+            return _Ascent("clean")  # all that the optimizer holds is frozen, or matches no_perturb
+        kind = self._questions.before_step(perturbable)
         if kind != "perturbed":
             return _Ascent(kind)
-        adversary = self._reuse(perturbable)
+        adversary = self._questions.last_adversary(perturbable)
         return _Ascent(kind if adversary is not None else self.method.schedule.without_adversary, adversary=adversary)
 
     def _ascend(self, kind: PassesOfStep, batches: list[Any], passes: Passes) -> _Ascent:
@@ -264,20 +268,18 @@ class SharpnessAwareStep:
         if not perturbable.names:
             return ascent
         with torch.no_grad():
-            context = self._context(perturbable)
             # The host waits for the pass here; ranks get the same number. What is not perturbed counts too, since a
             # descent combines it.
-            norm = self._context(ascent.clean).norm(ascent.clean.values).item()
+            norm = self._questions.context(ascent.clean).norm(ascent.clean.values).item()
             if math.isfinite(norm):
-                vector = self.method.direction.update(context, self._state["direction"], perturbable.values)
-                ascent.adversary = replace(perturbable, values=vector)
+                ascent.adversary = self._questions.adversary(perturbable)
                 if kind == "both":
-                    ascent.kind = self.method.schedule.after(context, self._state["schedule"], norm)
+                    ascent.kind = self._questions.after_clean_pass(perturbable, norm)
                 return ascent
         ascent.skipped = True
         ascent.clean = None
         with torch.no_grad():
-            ascent.adversary = self._reuse(perturbable)
+            ascent.adversary = self._questions.last_adversary(perturbable)
         if self.scaler is not None and self._ascent_sync:
             ascent.kind = "clean"  # what overflowed stays in p.grad, so that the scaler skips the step and backs off
         return ascent
@@ -287,30 +289,29 @@ class SharpnessAwareStep:
         if not whole:
             return _Ascent(kind, self._sweeps.over_first_share(batches, passes), is_whole=False)
         if self.method.extra_loss is not None:
-            context = self._context(self._parameters.perturbable())
-            return _Ascent(kind, self._sweeps.with_extra_loss(batches, passes, context, self._state["extra_loss"]))
+            context = self._questions.context(self._parameters.perturbable())
+            state = self._questions.state["extra_loss"]
+            return _Ascent(kind, self._sweeps.with_extra_loss(batches, passes, context, state))
         if self.method.selection is not None and kind == "both":
             loss, ranked = self._sweeps.over_all_ranked(batches, passes)
             return _Ascent(kind, loss, ranked=ranked)
         return _Ascent(kind, self._sweeps.over_all(batches, passes, is_ascent=kind == "both"))
 
-    def _reuse(self, perturbable: PerParameter) -> PerParameter | None:
-        """The adversary of a step that has no usable gradient at w."""
-        vector = self.method.direction.reuse(self._context(perturbable), self._state["direction"])
-        return None if vector is None else replace(perturbable, values=vector)
-
-    def _descend(self, ascent: _Ascent, batches: list[Any], passes: Passes, measure: bool) -> StepResult:
-        """Run the pass at w + eps and leave its gradient in `p.grad`; where it is not finite, the one at w."""
+    def _descend(
+        self, ascent: _Ascent, batches: list[Any], passes: Passes, measure: bool, before: Copies
+    ) -> StepResult:
+        """Leave the gradient at w + eps in `p.grad`, or where it is not finite the one at w."""
         clean_loss = ascent.loss if ascent.is_whole else None  # the loss of a share is not that of the step
         is_first = clean_loss is None
-        before = self._buffers.copies() if is_first else None
         names = ascent.adversary.names if ascent.adversary is not None else []
+        # All ranks must make the same passes, and the ascent of one is not known to the others without ascent_sync.
+        is_skipped_by_all = ascent.skipped and self._ascent_sync
         norm = cosine = None
         chosen = Share.whole(batches)
-        with self._parameters.restored(names), nullcontext() if is_first else self._buffers.counted_once():
+        with self._parameters.restored(names), nullcontext() if is_first else self._buffers.counted_once(before):
             if ascent.adversary is not None:
                 norm, cosine = self._perturb(ascent, measure)
-            if ascent.ranked is not None and not ascent.skipped:
+            if ascent.ranked is not None and not is_skipped_by_all:
                 chosen = self._sweeps.chosen(ascent.ranked, batches, passes)
             with self._streams.perturbed(alone=is_first):
                 loss = self._sweeps.over(chosen, passes)
@@ -320,77 +321,30 @@ class SharpnessAwareStep:
             gap = loss - clean_loss if chosen.batches is batches else None  # else the two are of different examples
             result = replace(result, loss=clean_loss, loss_at="clean", gap=gap)
         if self._parameters.gradients_are_finite():
-            self._feed_descent()
+            self._questions.after_perturbed_pass()
             return result
-        if ascent.skipped or not names:
-            return result  # w itself is not sound
+        if self._ascent_sync and (ascent.skipped or not names):
+            return result  # there is no finite gradient at w either
         result.skipped_at = "perturbed"
-        if self.scaler is None:  # which would skip the step and back off
-            loss = self._sweep_at_w_instead(batches, passes, before)
+        if self.scaler is None:  # a scaler skips the step and lowers its scale
+            loss = self._sweep_at_w_instead(batches, passes, before, is_first)
             ascent.clean = None  # there are no two gradients to combine
             result = replace(result, loss=loss, loss_at="clean") if is_first else result
         return result
 
-    def _sweep_at_w_instead(self, batches: list[Any], passes: Passes, before: list[Tensor] | None) -> Tensor:
-        """The base optimizer's pass; `before` are the buffers of before, where the lost pass was the step's first."""
-        if before is not None:
+    def _sweep_at_w_instead(self, batches: list[Any], passes: Passes, before: Copies, lost_the_first: bool) -> Tensor:
+        """A pass at w that replaces the lost one, which may have been the first of the step."""
+        if lost_the_first:
             self._buffers.put_back(before)
-        with self._buffers.counted_once() if before is None else nullcontext():
-            with self._streams.perturbed(alone=before is not None):
+        with nullcontext() if lost_the_first else self._buffers.counted_once(before):
+            with self._streams.perturbed(alone=lost_the_first):
                 return self._sweeps.over_all(batches, passes, is_ascent=False)
 
-    @torch.no_grad()
     def _perturb(self, ascent: _Ascent, measure: bool) -> tuple[Tensor | None, Tensor | None]:
-        """Move to w + eps, let go of what is no longer needed; return ||eps|| and its cosine when measured."""
-        adversary, clean = ascent.adversary, ascent.clean
-        assert adversary is not None
-        gradient = clean.where(self._parameters.is_perturbed).values if clean is not None else None
-        context = self._context(adversary)
-        rho = self._rho_schedule.radius(context, self.method.rho_min or 0.0, self.method.rho)
-        vector, scale = self.method.geometry.perturbation(context, rho, adversary.values)
-        tensors.add_scaled_(context.parameters, vector, scale)
+        """Move to w + eps and let go of what is no longer needed."""
+        assert ascent.adversary
+        measured = self._questions.perturb(ascent.adversary, ascent.clean, measure)
         ascent.adversary = None
         if self.method.descent is None:
             ascent.clean = None
-        if not measure:
-            return None, None
-        norm = context.norm(vector)
-        if gradient is None:
-            return scale.abs() * norm, None
-        cosine = scale.sign() * context.dot(vector, gradient) / (norm * context.norm(gradient) + NORM_FLOOR)
-        return scale.abs() * norm, cosine
-
-    @torch.no_grad()
-    def _feed_descent(self) -> None:
-        if overrides(self.method.direction, Direction, "after"):
-            gradient = self._parameters.gradients().where(self._parameters.is_perturbed)
-            self.method.direction.after(self._context(gradient), self._state["direction"], gradient.values)
-
-    @torch.no_grad()
-    def _combine(self, descent: Descent, clean: PerParameter, is_alone: bool) -> None:
-        """Replace `p.grad` by what the descent makes of the gradients of this step."""
-        state = self._state["descent"]
-        if is_alone:
-            gradient = descent.alone(self._context(clean), state, clean.values)
-        else:
-            perturbed = self._parameters.gradients()
-            shared = set(clean.names) & set(perturbed.names)  # a parameter may have a gradient in one pass alone
-            clean, perturbed = clean.where(shared.__contains__), perturbed.where(shared.__contains__)
-            gradient = descent.combine(self._context(clean), state, clean.values, perturbed.values)
-        self._parameters.write_gradients(clean.parameters, gradient)
-
-    def _context(self, per_parameter: PerParameter) -> Context:
-        parameters = per_parameter.parameters
-        return Context(
-            step=self.steps,
-            total_steps=self._total_steps,
-            steps_per_epoch=self._steps_per_epoch,
-            num_examples=self._num_examples,
-            optimizer=self.optimizer,
-            generator=self._generator,
-            names=per_parameter.names,
-            parameters=tensors.local(parameters),
-            norm=partial(tensors.norm, placed_like=parameters),
-            dot=partial(tensors.dot, placed_like=parameters),
-            kept_by_optimizer=partial(kept_by_optimizer, self.optimizer, parameters),
-        )
+        return measured

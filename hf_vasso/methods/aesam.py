@@ -85,8 +85,8 @@ def aesam(rho: float = 0.01, delta: float = 0.9, lambda1: float = -1.0, lambda2:
     When not to use it: where the number of steps is not known, which c_t needs.
 
     Args:
-        rho: Radius of the perturbation, in weight units, >= 0. 0 is the base optimizer. What the authors use is not
-            known to us.
+        rho: Radius of the perturbation, in weight units, >= 0. 0 is the base optimizer. We do not know what
+            the authors use.
         delta: Weight of the old mean and variance, in [0, 1].
         lambda1: Standard deviations above the mean from which a step ascends, at the end of the training.
         lambda2: The same at its beginning; in between it runs linearly.

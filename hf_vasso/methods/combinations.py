@@ -95,7 +95,7 @@ def vasso_quarter(rho: float = 0.01, theta: float = 0.4) -> Method:
     Cost: 1 + 1/4 passes per step; two extra copies of the trainable weights.
 
     The ascent on a quarter of the batch is that of Bahri et al. 2021 (arXiv 2110.08529) for SAM on language models,
-    with rho 0.15 as others restate it.
+    with rho 0.15 as later papers report.
     The average takes in the gradient of that quarter, whose noise it also suppresses. Not from a paper, untuned.
 
     Args:

@@ -48,7 +48,9 @@ class AgainstMomentum(Direction):
 
 
 def _refuse_without_momentum(optimizer: torch.optim.Optimizer) -> None:
-    """An optimizer that has stepped, or whose groups all say that their momentum is 0, and keeps none."""
+    """An optimizer that has stepped, or whose groups all say that their momentum is 0, and keeps none of anything."""
+    if any(kept.get(name) is not None for kept in optimizer.state.values() for name in _BUFFERS):
+        return  # of parameters that are frozen now
     if optimizer.state or all(group.get("momentum") == 0 for group in optimizer.param_groups):
         name = type(getattr(optimizer, "optimizer", optimizer)).__name__  # within accelerate's
         raise ValueError(

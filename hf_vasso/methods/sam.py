@@ -39,6 +39,6 @@ def sam(rho: float = 0.01) -> Method:
 
     Args:
         rho: Radius of the perturbation, in weight units, >= 0. 0 is the base optimizer. davda54/sam has 0.05, for
-            images; for T5 Bahri et al. 2021 (arXiv 2110.08529) found 0.15 a good one, as others restate it.
+            images; for T5 Bahri et al. 2021 (arXiv 2110.08529) use 0.15, as later papers report.
     """
     return Method(rho=rho, paper=PAPER)

@@ -72,8 +72,8 @@ def ss_sam(rho: float = 0.01, p: float = 0.5) -> Method:
     When not to use it: to compare methods on few steps, as the number of ascents is itself random.
 
     Args:
-        rho: Radius of the perturbation, in weight units, >= 0. 0 is the base optimizer. What the authors use is not
-            known to us.
+        rho: Radius of the perturbation, in weight units, >= 0. 0 is the base optimizer. We do not know what
+            the authors use.
         p: Probability of an ascent, in [0, 1]. 1 is SAM, 0 the base optimizer.
     """
     return Method(schedule=AtRandom(p), rho=rho, paper=PAPER)

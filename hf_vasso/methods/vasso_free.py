@@ -54,7 +54,7 @@ def vasso_free(rho: float = 0.01, theta: float = 0.4) -> Method:
     published method at this price.
 
     Args:
-        rho: Radius of the perturbation, in weight units, >= 0. 0 is the base optimizer. There are no authors but us.
+        rho: Radius of the perturbation, in weight units, >= 0. 0 is the base optimizer. The method is our own.
         theta: Weight of the new gradient, in (0, 1].
     """
     return Method(direction=DescentAverage(theta), schedule=OnlyPerturbed(), rho=rho)

@@ -27,7 +27,7 @@ def added_loss(trainer: Any, extra_loss: Callable[[Any, Any], Tensor | float]) -
     Args:
         trainer: Its `compute_loss` is shadowed, that of a subclass too.
         extra_loss: From what `compute_loss` got and what the model gave to what is added. What was taken out of the
-            inputs is there, and tensors that were edited in place are as the loss has seen them.
+            inputs is still there; tensors that it edited in place are the edited ones.
     """
     plain = trainer.compute_loss
 
@@ -44,7 +44,7 @@ def added_loss(trainer: Any, extra_loss: Callable[[Any, Any], Tensor | float]) -
 @contextmanager
 def observed_calls(model: nn.Module) -> Iterator[list[Call]]:
     """
-    Put down what a model is called with, as it was before the call: it may edit that in place.
+    Record what a model is called with, copied before the call because the model may edit it in place.
 
     Args:
         model: As it is called, whatever is wrapped around it.
@@ -73,7 +73,7 @@ def logits_with(trainer: Any, inputs: Any, calls: Sequence[Call], weights: Mappi
         inputs: What `compute_loss` got.
         calls: What the model was called with. The last of them is repeated.
         weights: By parameter name, cast to the parameter's dtype; others are the model's own, and so are the buffers.
-            Those of what the model does not have, as a loss's weights, have no part in it.
+            Weights that the model does not have, such as those of a loss, are ignored.
 
     Returns:
         The logits, without a graph.
@@ -83,8 +83,8 @@ def logits_with(trainer: Any, inputs: Any, calls: Sequence[Call], weights: Mappi
     """
     if not calls:
         raise ValueError(
-            f"method {trainer.method.name!r} asks the model once more, and {type(trainer).__name__}.compute_loss did "
-            "not call the one that it got: call it there, or take another method"
+            f"method {trainer.method.name!r} calls the model again with other weights, and {type(trainer).__name__}."
+            "compute_loss did not call the model that it was given: call that one, or take another method"
         )
     args, kwargs = calls[-1]
     model: Any = trainer.accelerator.unwrap_model(trainer.model, keep_torch_compile=False)

@@ -1,4 +1,4 @@
-"""Which labels a loss counts: those that are not told to be left out."""
+"""Which labels a loss counts: all but the ignored ones."""
 
 from torch import Tensor
 from transformers import Trainer
@@ -8,7 +8,7 @@ __all__ = ["IGNORE_INDEX", "counted_labels", "ignored_labels"]
 IGNORE_INDEX = -100  # the label that every loss of transformers leaves out, unless the configuration states another
 
 _STATED = ("ignore_index", "loss_ignore_index")
-_STATED_FOR_PIXELS = "semantic_loss_ignore_index"  # of backbones that classify images, too, where it is a class
+_STATED_FOR_PIXELS = "semantic_loss_ignore_index"  # image classifiers have it too, and for them 255 is a class
 
 
 def ignored_labels(trainer: Trainer, labels: Tensor) -> set[int]:

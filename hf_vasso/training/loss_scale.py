@@ -56,10 +56,10 @@ class ItemShare:
 
     def with_a_label(self, inputs: Any) -> Any:
         """
-        The inputs of the micro-batch, with labels that count where none does.
+        The inputs of the micro-batch; if no label counts, all labels are replaced by one that does.
 
-        A mean over nothing is 0/0, and its backward pass is NaN even where the loss then counts nothing. With labels
-        it is some number, and its gradient zero. The device is not asked whether there are none.
+        A mean over nothing is 0/0, and its backward pass gives NaN even if the loss is then multiplied by 0. With
+        labels the loss is a number, which counts 0 times. The host does not wait for the device to learn which it is.
         """
         if not isinstance(inputs, Mapping) or (self.empty.device.type == "cpu" and not self.empty):
             return inputs

@@ -1,4 +1,4 @@
-"""A micro-batch that several passes are made over: what one does to its inputs does not reach the next."""
+"""A micro-batch for several passes: what one edits in place is not seen by the next."""
 
 import copy
 from dataclasses import dataclass, fields, is_dataclass
@@ -32,9 +32,9 @@ class MicroBatch:
         """
         The inputs, for a pass that may edit them in place.
 
-        The first pass gets the very tensors that the loader made, as in the stock Trainer, and each later one a copy
-        from before. Whether a copy will be needed shows only when it is too late, and it costs less than any one
-        layer that reads the inputs.
+        The first pass gets the tensors of the data loader, as in the stock Trainer, and each later one a copy made
+        before. Whether a pass edits its inputs is known only afterwards, so the copy is always made; it costs less
+        than one layer that reads the inputs.
         """
         given = self.inputs
         if self.is_kept:
@@ -44,14 +44,15 @@ class MicroBatch:
 
 def copy_of(inputs: Any) -> Any:
     """
-    Inputs whose tensors and containers may be edited without a trace in the given ones.
+    Inputs whose tensors and containers can be edited without changing the given ones.
 
     Args:
-        inputs: Nested mappings, sequences and dataclasses. Things of other types are shared, unless they are arrays or
-            have a method `clone`, as the graphs of PyTorch Geometric.
+        inputs: Nested mappings, sequences and dataclasses. Objects of other types are shared, unless they are
+            arrays or have a method `clone`, as the graphs of PyTorch Geometric.
 
     Returns:
-        The same, with new containers and copied tensors. What stands in two places is one thing in the copy, too.
+        The same, with new containers and copied tensors. An object that occurs twice is copied once;
+        views that share memory become tensors of their own.
     """
     copies: dict[int, Any] = {}
 

@@ -1,4 +1,4 @@
-"""What a model gave beside its loss: in a mapping, in a tuple after the loss, or as an object with `logits`."""
+"""What a model returns beside its loss: in a mapping, in a tuple after the loss, or as an object with `logits`."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -14,19 +14,19 @@ def loss_and_outputs(trainer: Any, found: Any) -> tuple[Tensor, Any]:
     What `compute_loss` returned when it was asked for the outputs, too.
 
     Raises:
-        ValueError: It is not the two.
+        ValueError: It is not a pair.
     """
     if isinstance(found, tuple) and len(found) == 2:
         return found
     raise ValueError(
-        f"method {trainer.method.name!r} needs what the model gave, and {type(trainer).__name__}.compute_loss "
+        f"method {trainer.method.name!r} needs the outputs of the model, and {type(trainer).__name__}.compute_loss "
         f"returned {described(found)} with return_outputs=True: return (loss, outputs) there, or take another method"
     )
 
 
 def logits_of(inputs: Any, outputs: Any) -> Tensor | None:
     """
-    The logits of a model, for which only a mapping and an object have a name.
+    The logits of a model, by name in a mapping or an object, by position in a tuple.
 
     Args:
         inputs: What the model got. In a tuple the logits are known by their examples, those of "labels".

@@ -34,7 +34,8 @@ def refuse_unsupported(trainer: Trainer, no_perturb: str | None) -> None:
     for reason in (_distribution_fault(trainer), _optimizer_fault(trainer), _sparse_fault(model)):
         if reason is not None:
             raise ValueError(f"sharpness-aware training cannot run here: {reason}")
-    if no_perturb is not None:
+    has_own_optimizer = trainer.optimizer is not None or type(trainer).create_optimizer is not Trainer.create_optimizer
+    if no_perturb is not None and not has_own_optimizer:  # such a one may hold more than the model: the engine checks
         named = dict(model.named_parameters())
         check_no_perturb(no_perturb, list(named), [name for name, p in named.items() if p.requires_grad])
     _warn_of_narrow_weights(model)

@@ -15,8 +15,8 @@ logger = logging.getLogger(__name__)
 _TENTHS = 10
 _FEWEST_STEPS = 20  # a tenth of fewer is a single batch, whose loss tells nothing
 _FALL = 0.02  # a loss that has fallen by a smaller share of what it was counts as one that stays
-# Share of the loss. Of MiniLM's 0.69 on SST-2 the gap is 0.005 at rho 0.01, which trains, and 0.023 at 0.05, which
-# does not.
+# The gap, as a share of the loss, above which rho is called too large. MiniLM on SST-2 has a loss of 0.69 at the
+# beginning, with a gap of 0.005 at rho 0.01, which trains, and of 0.023 at rho 0.05, which does not.
 _GAP = 0.02
 
 
@@ -24,11 +24,11 @@ class RhoWatch:
     """
     Compares each tenth of a training with the first; warns once where the loss stays and the perturbation raises it.
 
-    The losses come to the host ten times in a training. Not watched are methods that measure no gap, and what a
-    resumed training goes on with, as it has not seen the first tenth.
+    The losses are read from the device ten times in a training. Methods that measure no gap are not watched, and
+    neither are resumed trainings, of which the first tenth is not known.
 
     Args:
-        method: It names itself and its rho.
+        method: The warning names it and its rho.
     """
 
     def __init__(self, method: Method) -> None:
@@ -48,7 +48,7 @@ class RhoWatch:
         Take in one step, and warn if it is the last one of a tenth in which rho was too large.
 
         Args:
-            result: What the step was like.
+            result: The result of the step.
             step: Optimizer steps before this one.
             total_steps: Those of the whole training.
         """

@@ -187,8 +187,8 @@ class SharpnessAwareMixin(_Base):
         gives_outputs = any(each.name == "return_outputs" or each.kind == each.VAR_KEYWORD for each in parameters)
         if needs_outputs and not gives_outputs:
             raise ValueError(
-                f"method {self.method.name!r} needs what the model gave, and {type(self).__name__}.compute_loss has "
-                "no argument return_outputs: give it one, as the Trainer's own has, or take another method"
+                f"method {self.method.name!r} needs the outputs of the model, and {type(self).__name__}.compute_loss "
+                "has no argument return_outputs: give it one, as the Trainer's own has, or take another method"
             )
         some_examples = self.method.selection is not None or self.method.ascent_fraction < 1.0
         sync_each_batch = self.accelerator.gradient_state.plugin_kwargs.get("sync_each_batch", False)

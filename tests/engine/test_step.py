@@ -165,6 +165,18 @@ class TestNotFiniteAtWPlusEps:
         assert (result.skipped_at, engine.passes) == ("clean", 2)
 
 
+@pytest.mark.parametrize("lost", [0, 1])
+def test_a_scaler_that_is_switched_off_skips_no_step(lost):
+    """As none at all: what is not finite is replaced, at w and at w + eps."""
+    model, base = two_layers(), two_layers()
+    engine = make(SAM, model, scaler=torch.amp.GradScaler("cpu", enabled=False), rho_warmup_steps=0)
+    engine.step([examples(0)], FaultyPasses(model, lost, poison))
+    make(get_method("none"), base).step([examples(0)], LossPasses(mean_square(base)))
+    assert engine.skipped_steps == 1
+    for ours, theirs in zip(model.parameters(), base.parameters(), strict=True):
+        assert torch.equal(ours.grad, theirs.grad)
+
+
 @pytest.mark.parametrize("fault", [RuntimeError, KeyboardInterrupt])
 @pytest.mark.parametrize("at", [0, 1, 2, 3])
 def test_weights_are_restored_when_a_pass_fails(at, fault):
@@ -300,6 +312,42 @@ class TestBuffers:
         assert twice.num_batches_tracked.item() == 3
         assert torch.equal(twice.running_mean, plain.running_mean)
         assert torch.equal(twice.running_var, plain.running_var)
+
+
+class Centred(nn.Module):
+    """Its outputs depend on a running mean, which each forward pass replaces by another tensor or edits in place."""
+
+    def __init__(self, in_place):
+        super().__init__()
+        self.net, self.in_place = two_layers(), in_place
+        self.register_buffer("mean", torch.zeros(3, dtype=torch.float64))
+
+    def forward(self, inputs):
+        outputs = self.net(inputs)
+        new = 0.9 * self.mean + outputs.detach().mean(0)
+        if self.in_place:
+            self.mean.copy_(new)
+            self.net.register_buffer("last", new)  # the first time there is one more
+        else:
+            self.mean = new
+        return outputs - self.mean
+
+
+@pytest.mark.parametrize("in_place", [True, False])
+@pytest.mark.parametrize("name", ["sam", "vasso", "vasso-free", "vasso-quarter"])
+def test_each_pass_begins_with_the_buffers_of_the_first(name, in_place):
+    """So rho 0 is the base optimizer, and the buffers count a step once, for a model that depends on them, too."""
+    trained = []
+    for method in (get_method(name, rho=0.0), get_method("none")):
+        model = Centred(in_place)
+        engine = make(method, model, buffers=model.buffers)
+        for number in range(3):
+            inputs, targets = examples(number)
+            batches = list(zip(inputs.chunk(2), targets.chunk(2), strict=True))
+            engine.step(batches, LossPasses(mean_square(model), micro_batches=2))
+            engine.optimizer.step()
+        trained.append([model.mean, *model.parameters()])
+    assert all(torch.equal(ours, base) for ours, base in zip(*trained, strict=True))
 
 
 class DropoutPasses(LossPasses):
@@ -675,6 +723,21 @@ class TestTheFamily:
             with pytest.raises(ValueError, match=f"and {kind.__name__} keeps neither exp_avg nor"):
                 engine.step([examples(steps_before)], LossPasses(mean_square(model)))
 
+    def test_msam_goes_on_where_all_that_is_trained_is_new_to_the_optimizer(self):
+        """As after the switch from one adapter to another: there is a momentum, but not yet of these."""
+        trained = []
+        for method in (get_method("msam", rho=0.5), get_method("none")):
+            model = two_layers()
+            optimizer = torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9)
+            engine = SharpnessAwareStep(method, model.named_parameters(), optimizer, total_steps=0)
+            for number in range(2):
+                model[0].requires_grad_(number == 0)
+                model[2].requires_grad_(number == 1)
+                engine.step([examples(number)], LossPasses(mean_square(model)))
+                optimizer.step()
+            trained.append(weights(model))
+        assert torch.equal(*trained)
+
     @pytest.mark.parametrize(("of_groups", "default"), [((0.9, 0.5), 0.0), ((0.0, 0.0), 0.9)])
     def test_msam_reads_the_momentum_of_the_groups(self, of_groups, default):
         model = two_layers()
@@ -792,6 +855,31 @@ class TestLocalAscents:
             trained.append((weights(model), passes.syncs))
         assert trained[0][1] == syncs
         assert torch.equal(trained[0][0], trained[1][0])  # one rank is all ranks
+
+    @pytest.mark.parametrize("name", ["sam", "vasso", "vasso-quarter", "esam"])
+    def test_ranks_take_part_in_the_same_passes_where_one_has_lost_its_ascent(self, name):
+        """The gradient at w + eps is averaged, so both have lost that one; a share is taken by both or by none."""
+        made = []
+        for lost in ({0, 1}, {1}):
+            model = two_layers()
+
+            class Passes(LossPasses):
+                taken = 0
+
+                def backward(self, batch, sync, model=model, lost=lost):
+                    loss = super().backward(batch, sync)
+                    if len(self.syncs) - 1 in lost:
+                        poison(model)
+                    return loss
+
+                def take(self, batches, rows):
+                    self.taken += 1
+                    return super().take(batches, rows)
+
+            passes = Passes(mean_square(model))
+            make(get_method(name), model, ascent_sync=False).step([examples(0)], passes)
+            made.append((passes.syncs, passes.taken))
+        assert made[0] == made[1]
 
     @pytest.mark.parametrize(
         ("name", "words"),

@@ -6,8 +6,8 @@ import pytest
 import torch
 from torch import nn
 
-from hf_vasso import SharpnessAwareStep, get_method
-from tests.engine.loops import STEPWISE, LossPasses, examples, mean_square, two_layers, weights
+from hf_vasso import METHODS, SharpnessAwareStep, get_method
+from tests.engine.loops import EPOCH, STEPWISE, LossPasses, examples, mean_square, two_layers, weights
 
 RHO = 0.2
 RATE = 0.1
@@ -156,6 +156,21 @@ class TestAddedInMidTraining:
             _, engine = self.trained(get_method("vasso", rho=RHO), lists_anew)
             assert name in engine.state_dict()["parts"]["direction"]["tensors"]
 
+    @pytest.mark.parametrize("lists_anew", [True, False])
+    def test_a_state_is_loaded_into_an_engine_that_was_built_before(self, lists_anew):
+        model, engine = self.trained(get_method("vasso", rho=RHO), lists_anew)
+        again = WithAdapter()
+        optimizer = torch.optim.SGD(again.parameters(), lr=RATE, momentum=MOMENTUM)
+        named = again.named_parameters if lists_anew else again.named_parameters()
+        other = SharpnessAwareStep(get_method("vasso", rho=RHO), named, optimizer, total_steps=STEPS)
+        optimizer.add_param_group({"params": [again.add()]})
+        other.load_state_dict(copy.deepcopy(engine.state_dict()))
+        again.load_state_dict(model.state_dict())
+        for each, of_model in ((engine, model), (other, again)):
+            each.step([examples(0)], LossPasses(mean_square(of_model)))
+        gradients = [[parameter.grad for parameter in each.parameters()] for each in (model, again)]
+        assert distance(*gradients) == 0.0
+
     def test_what_was_kept_for_a_replaced_parameter_is_forgotten(self):
         """A head of another size under the old name; its average begins at its own first gradient."""
         model = two_layers()
@@ -282,6 +297,20 @@ class TestAPartOfTheModel:
             engine.step([(inputs[:, :3], targets)], LossPasses(mean_square(model)))
             moved.append([model[0].weight.grad])
         assert distance(*moved) == 0.0
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_a_step_in_which_all_that_the_optimizer_holds_is_frozen_moves_nothing(name):
+    """Another part of the model is trainable, as an adapter that the optimizer does not hold."""
+    model = two_layers()
+    optimizer = torch.optim.SGD(model[0].parameters(), lr=RATE, momentum=MOMENTUM)
+    engine = SharpnessAwareStep(get_method(name), model.named_parameters(), optimizer, total_steps=STEPS, **EPOCH)
+    for number in range(4):
+        model[0].requires_grad_(number != 2)
+        before = weights(model)
+        engine.step([examples(number)], LossPasses(mean_square(model)))
+        optimizer.step()
+        assert torch.equal(weights(model), before) == (number == 2)
 
 
 class Rotation(nn.Module):

@@ -10,6 +10,7 @@ from hf_vasso.methods.asam import AdaptiveBall
 from hf_vasso.methods.base import count_of_share
 from hf_vasso.methods.esam import Sharpest
 from hf_vasso.methods.gsam import MinusOrthogonal
+from hf_vasso.methods.listing import main
 from hf_vasso.methods.looksam import PlusKeptOrthogonal
 from hf_vasso.methods.mesa import AverageTeacher
 from hf_vasso.methods.msam import AgainstMomentum, OnlyPerturbed
@@ -55,9 +56,36 @@ def test_default_numbers(name, numbers):
     assert get_method(name).name == name
 
 
+def test_a_method_made_by_hand_has_the_rho_of_sam():
+    assert Method().rho == get_method("sam").rho
+
+
 def test_the_table_above_covers_every_preset():
     marks = test_default_numbers.pytestmark[0]
     assert {name for name, _ in marks.args[1]} == set(METHODS)
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("gsam", ["2.0 for both bounds of rho", "adaptive=True", "alpha 0.6 and rho from 0.1 to 0.6"]),
+        ("fsam", ["It is Friendly SAM", "Fisher SAM", "EMNLP 2022, arXiv 2210.05497"]),
+        ("vasso", ["NeurIPS 2023", "arXiv 2309.15639", "arXiv 2509.02433"]),
+    ],
+)
+def test_cards_tell_namesakes_and_sources_apart(name, words):
+    card = " ".join((inspect.getdoc(METHODS[name]) or "").split())
+    assert [word for word in words if word not in card] == []
+
+
+def test_vasso_cites_both_of_its_papers():
+    paper = get_method("vasso").paper
+    assert paper is not None and "arXiv:2509.02433" in paper.bibtex and "arxiv.org/abs/2309.15639" in paper.bibtex
+
+
+def test_what_holds_for_all_methods_is_listed(capsys):
+    assert main([]) == 0
+    assert "A step perturbs the parameters in the optimizer's parameter groups" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("name", METHODS)

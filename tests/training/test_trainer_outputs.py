@@ -204,10 +204,14 @@ class AsksAnotherModel(VassoTrainer):
 
 @pytest.mark.parametrize("method", NEEDS_OUTPUTS)
 def test_losses_of_ones_own_that_keep_the_outputs(train, build, method):
-    words = "needs what the model gave, and GivesTheLossAlone.compute_loss returned a loss alone with return_outputs"
+    words = (
+        "needs the outputs of the model, and GivesTheLossAlone.compute_loss returned a loss alone with return_outputs"
+    )
     with pytest.raises(ValueError, match=f"method '{method}' {words}=True: return"):
         train(bert(), sentences(), trainer_class=GivesTheLossAlone, **arguments(method))
-    words = f"method '{method}' needs what the model gave, and NeverGivesOutputs.compute_loss has no argument return_"
+    words = (
+        f"method '{method}' needs the outputs of the model, and NeverGivesOutputs.compute_loss has no argument return_"
+    )
     with pytest.raises(ValueError, match=words):
         build(bert(), sentences(), trainer_class=NeverGivesOutputs, **arguments(method))
     train(bert(), sentences(), trainer_class=NeverGivesOutputs, method="sam", max_steps=1)
@@ -215,7 +219,7 @@ def test_losses_of_ones_own_that_keep_the_outputs(train, build, method):
 
 def test_a_teacher_needs_a_model_to_ask(train):
     words = (
-        "method 'mesa' asks the model once more, and AsksAnotherModel.compute_loss did not call the one that it got"
+        "calls the model again with other weights, and AsksAnotherModel.compute_loss did not call the model that it"
     )
     with pytest.raises(ValueError, match=words):
         train(bert(), sentences(), trainer_class=AsksAnotherModel, **arguments("mesa"))

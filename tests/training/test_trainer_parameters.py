@@ -103,6 +103,18 @@ class TestALossWithWeights:
         names = training.trainer._engine._parameters.perturbable().names
         assert names[-1] == f"param_groups.0.{len(names) - 1}"
 
+    def test_no_perturb_finds_their_names(self, build):
+        """With all the others perturbed, as where the pattern excludes nothing but them."""
+        training, weights = self.trained(build, **numbers("sam"), no_perturb=r"^param_groups\.")
+        names = training.trainer._engine._parameters.perturbable().names
+        assert names == [name for name, _ in training.trainer.model.named_parameters()]
+        _, all_perturbed = self.trained(build, **numbers("sam"))
+        assert distance(weights, all_perturbed) > PERTURBED
+
+    def test_a_pattern_that_finds_nothing_is_refused_with_their_optimizer_too(self, build):
+        with pytest.raises(ValueError, match="no_perturb matches no parameter, got 'lm_head'"):
+            self.trained(build, **numbers("sam"), no_perturb="lm_head")
+
     def test_mesa_averages_them_and_asks_the_model_without_them(self, build):
         training, _ = self.trained(build, **numbers("mesa"), **EVERY_STEP)
         assert training.trainer.sharpness_passes()["forward"] > training.trainer.sharpness_passes()["backward"]
