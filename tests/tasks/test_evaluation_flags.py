@@ -92,6 +92,14 @@ def test_flags_of_loaders_are_for_the_training_alone(glue, plain, tmp_path, word
     assert result(tmp_path / "run") == plain
 
 
+@pytest.mark.parametrize("more", [[], ["--dry_run"]])
+def test_batches_larger_than_the_training_are_refused_where_they_are_dropped(glue, tmp_path, capsys, more):
+    words = ["--do_train", "--per_device_train_batch_size", "13", "--dataloader_drop_last", *more]
+    assert main([*glue, *words]) == 2
+    assert "dataloader_drop_last leaves nothing to train on: a batch takes 13 of the 12" in capsys.readouterr().err
+    assert not (tmp_path / "run" / "run.json").exists()
+
+
 def test_an_evaluation_within_the_training_counts_each_row(glue, tmp_path, data_dir):
     """As a loop finds it, one pair at a time."""
     words = "--do_train --do_eval --max_steps 2 --eval_strategy steps --eval_steps 2 --save_steps 2"

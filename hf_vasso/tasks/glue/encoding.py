@@ -45,6 +45,7 @@ def encode(
     def encode_batch(examples: dict[str, list[Any]]) -> dict[str, Any]:
         texts = [examples[column] for column in task.columns]
         inputs = dict(tokenize(*texts, padding=padding, max_length=longest, truncation=True))
+        _give_a_token(inputs, tokenizer.pad_token_id)
         if "label" in examples:
             labels = examples["label"]
             inputs["label"] = labels if task.is_regression else [order[label] for label in labels]
@@ -69,6 +70,14 @@ def encode(
             desc=f"Tokenising {name}",
         )
     return _without_counts(encoded, longest, say) if counts_cuts else encoded
+
+
+def _give_a_token(inputs: dict[str, list[list[int]]], token: Any) -> None:
+    """Make texts without any token, which an empty text is to most decoders, one padding token that is attended to."""
+    for number, mask in enumerate(inputs.get("attention_mask", ())):
+        if not any(mask):
+            for name, first in {**dict.fromkeys(inputs, 0), "input_ids": token, "attention_mask": 1}.items():
+                inputs[name][number][:1] = [first]
 
 
 def _without_counts(
