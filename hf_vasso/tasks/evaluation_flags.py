@@ -1,10 +1,11 @@
 """Flags of the Trainer that have no place in the commands: these score each row once, and all rows at once."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
+from hf_vasso.spelling import unknown_name
 from hf_vasso.training.arguments import AnyTrainingArguments
 
-__all__ = ["refuse_evaluation_flags"]
+__all__ = ["refuse_evaluation_flags", "refuse_unknown_metric"]
 
 _ALL_AT_ONCE = "metrics are computed from all examples at once"
 _OWN_COLUMNS = "the columns of the examples are known"
@@ -44,3 +45,19 @@ def refuse_evaluation_flags(training: AnyTrainingArguments, out_of_place: Mappin
             "fp16_full_eval and bf16_full_eval cast the model, and push_to_hub would push it so; push by a command "
             "that only trains (--do_train)"
         )
+
+
+def refuse_unknown_metric(training: AnyTrainingArguments, known: Iterable[str]) -> None:
+    """
+    Refuse a `metric_for_best_model` that no evaluation computes; the Trainer would fail at the first checkpoint.
+
+    Args:
+        training: The training's flags.
+        known: The metrics of an evaluation, without the prefix "eval_".
+
+    Raises:
+        ValueError: The metric is another one.
+    """
+    metric, known = training.metric_for_best_model, list(known)
+    if metric is not None and metric.removeprefix("eval_") not in known:
+        raise ValueError(unknown_name("metric_for_best_model", metric, known))
