@@ -29,10 +29,10 @@ def encode(
     Args:
         splits: Split name to the task's examples.
         task: It names the columns.
-        tokenizer: The model's tokenizer, which knows the longest input that the model takes.
+        tokenizer: The model's tokenizer, after `fit_tokenizer`.
         glue: Its `max_seq_length` and `pad_to_max_length` hold.
         order: The model's number of each of the task's labels.
-        say: Takes a line for the user: how many texts the model, and not `max_seq_length`, has cut.
+        say: Prints a line for the user: how many texts are truncated by the model's limit, below `max_seq_length`.
 
     Returns:
         Split name to the model's inputs and, except in test splits, "label".
@@ -86,5 +86,5 @@ def _without_counts(
     cut = sum(sum(examples[_IS_CUT]) for examples in encoded.values())
     if cut:
         texts = sum(map(len, encoded.values()))
-        say(f"of {texts} texts {cut} have more than {longest} tokens, which is what the model takes, and are cut")
+        say(f"{cut} of {texts} texts are longer than the {longest} tokens that the model takes, and are truncated")
     return {name: examples.remove_columns(_IS_CUT) for name, examples in encoded.items()}

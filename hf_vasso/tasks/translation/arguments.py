@@ -115,7 +115,7 @@ class TranslationArguments(TaskArguments):
         default=None,
         metadata={
             "help": f"sacreBLEU's tokenizer for BLEU: {', '.join(TOKENIZERS)}. None is zh, ja-mecab or ko-mecab "
-            "for a target_lang that is Chinese, Japanese or Korean, char for Thai, Khmer and others without blanks, "
+            "for a target_lang that is Chinese, Japanese or Korean, char for Thai, Khmer and others without spaces, "
             "else 13a."
         },
     )

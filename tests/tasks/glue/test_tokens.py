@@ -285,12 +285,12 @@ def test_texts_are_cut_at_the_models_positions(words, write, flags, long_texts, 
     run = [*flags, "--task_name", "agreement", "--data_dir", f"{long_texts}", *more.split()]
     texts, cut = counts(long_texts, positions if is_decoder else positions - 2)
     assert 5 < cut < texts
-    said = f"of {texts} texts {cut} have more than {positions} tokens, which is what the model takes, and are cut\n"
+    said = f"{cut} of {texts} texts are longer than the {positions} tokens that the model takes, and are truncated\n"
     for name in ("first", "again"):  # the second time from the cache
         assert main([*run, "--output_dir", f"{long_texts}/{name}"]) == 0
         assert capsys.readouterr().out.count(said) == 1
     assert main([*run, "--max_seq_length", "20", "--output_dir", f"{long_texts}/short"]) == 0
-    assert "are cut" not in capsys.readouterr().out
+    assert "are truncated" not in capsys.readouterr().out
 
 
 def test_the_plain_loop_pads_and_cuts_as_well(words, write, flags, long_texts, capsys):
@@ -303,8 +303,8 @@ def test_the_plain_loop_pads_and_cuts_as_well(words, write, flags, long_texts, c
     said = capsys.readouterr().out
     found = runpy.run_path(str(SCRIPT))["main"]([*run, "--output_dir", f"{long_texts}/loop"])
     again = capsys.readouterr().out
-    for line in (PADDED, "tokens, which is what the model takes, and are cut\n"):
+    for line in (PADDED, "tokens that the model takes, and are truncated\n"):
         assert said.count(line) == again.count(line) == 1
     record = read_record(long_texts / "trainer" / "result.json")
     assert found["accuracy"] == pytest.approx(record.metrics["accuracy"])
-    assert re.search(r"of \d+ texts \d+ have", said)[0] == re.search(r"of \d+ texts \d+ have", again)[0]
+    assert re.search(r"\d+ of \d+ texts", said)[0] == re.search(r"\d+ of \d+ texts", again)[0]

@@ -266,7 +266,10 @@ def test_two_processes_write_one_record(flags, tmp_path):
             "average_checkpoints takes the checkpoints of its own folder",
         ),
         (["--forced_bos_token", "en_XX"], "unknown flag --forced_bos_token; pass --target_lang_code"),
-        (["--generation_num_beams", "7", "--task_name", "multi30k.de-en"], "generation_num_beams has no place here"),
+        (
+            ["--generation_num_beams", "7", "--task_name", "multi30k.de-en"],
+            "generation_num_beams is not supported here",
+        ),
         (
             ["--metric_for_best_model", "accuracy", "--task_name", "multi30k.de-en"],
             "unknown metric_for_best_model 'accuracy'. Known: bleu, bleu_tokenized, chrf, loss, perplexity",
