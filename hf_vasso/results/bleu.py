@@ -9,7 +9,7 @@ if TYPE_CHECKING:  # only reports on translations wait for it
 
 __all__ = ["bleu_metric", "signed_tokenizer"]
 
-_EARLIER = "13a"  # that of all records whose signature does not name one
+_EARLIER = "13a"  # of records whose signature does not name a tokenizer
 
 
 def bleu_metric(tokenizer: str, **options: Any) -> "BLEU":
@@ -17,8 +17,8 @@ def bleu_metric(tokenizer: str, **options: Any) -> "BLEU":
     BLEU with a tokenizer.
 
     Args:
-        tokenizer: One of sacreBLEU's, by its name or by what a signature says, which may have the version after it.
-        **options: Others of sacreBLEU's `BLEU`.
+        tokenizer: One of sacreBLEU's, by its name or as a signature writes it, possibly with a version.
+        **options: More arguments of sacreBLEU's `BLEU`.
 
     Returns:
         sacreBLEU's metric.
@@ -34,7 +34,7 @@ def bleu_metric(tokenizer: str, **options: Any) -> "BLEU":
 
     named = [name for name in BLEU.TOKENIZERS if tokenizer == name or tokenizer.startswith(f"{name}-")]
     if not named:
-        raise ValueError(f"{tokenizer!r} is no tokenizer of sacreBLEU; take one of {', '.join(BLEU.TOKENIZERS)}")
+        raise ValueError(f"{tokenizer!r} is not a tokenizer of sacreBLEU; use one of {', '.join(BLEU.TOKENIZERS)}")
     try:
         return BLEU(tokenize=named[0], **options)
     except (AssertionError, ImportError, OSError, RuntimeError) as error:

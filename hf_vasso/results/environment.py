@@ -26,8 +26,9 @@ _PACKAGES = (
 
 def environment(device: str, threads: int) -> dict[str, Any]:
     """
-    Describe where a run takes place. By the end of a long run the checkout may be at another commit than the code that
-    is loaded, so it is asked at the beginning.
+    Describe where a run takes place.
+
+    To be called when the run begins: later the checkout may be at another commit than the code that is loaded.
 
     Args:
         device: "cpu", or the name of the accelerator.

@@ -140,13 +140,13 @@ def given_flags(arguments: TaskArguments, training: AnyTrainingArguments) -> lis
 
 def as_given(flags: Mapping[str, Any]) -> dict[str, Any]:
     """
-    The flags of `result_arguments` as a command takes them, which gives the same ones again.
+    Turn recorded flags back into the flags of a command that would record the same.
 
     Args:
         flags: What `result_arguments` or `binding_arguments` gave.
 
     Returns:
-        The flags with those numbers of the method in `method_args` that are not the preset's own.
+        The flags, with the method's numbers in `method_args` where they differ from the preset.
     """
     own, uses = get_method(flags["method"]), inspect.signature(METHODS[flags["method"]]).parameters
     # A number that is None is not recorded.
@@ -166,7 +166,7 @@ def with_base_names(arguments: dict[str, Any]) -> dict[str, Any]:
 
 
 def _numbers_that_hold(training: AnyTrainingArguments) -> dict[str, float]:
-    """Of the method and of the warm-up of rho; zeros for the base, as every version has recorded it."""
+    """The numbers of the method and the warm-up of rho; zeros for the base method, as all versions have recorded."""
     method = training.build_method()
     if not method.schedule.perturbs:
         base = {"rho": 0.0} if method.extra_loss is None else {}

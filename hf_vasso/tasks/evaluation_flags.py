@@ -1,42 +1,43 @@
-"""Flags of the Trainer that have no place in the commands: these score each row once, and all rows at once."""
+"""Flags of the Trainer that the commands refuse, since they score every row once and compute metrics on all rows."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
+from hf_vasso.spelling import unknown_name
 from hf_vasso.training.arguments import AnyTrainingArguments
 
-__all__ = ["refuse_evaluation_flags"]
+__all__ = ["refuse_evaluation_flags", "refuse_unknown_metric"]
 
 _ALL_AT_ONCE = "metrics are computed from all examples at once"
 _OWN_COLUMNS = "the columns of the examples are known"
-_OLD_LOOP = "the evaluation of this command needs nothing of an earlier batch or of another loop"
+_ONE_LOOP = "evaluation uses one standard loop"
 _OUT_OF_PLACE = {
     "batch_eval_metrics": _ALL_AT_ONCE,
     "eval_do_concat_batches": _ALL_AT_ONCE,
     "eval_use_gather_object": _ALL_AT_ONCE,
-    "jit_mode_eval": _OLD_LOOP,
+    "jit_mode_eval": _ONE_LOOP,
     "label_names": _OWN_COLUMNS,
-    "past_index": _OLD_LOOP,
-    "prediction_loss_only": "an evaluation scores what the model answers",
+    "past_index": "batches of an evaluation do not depend on each other",
+    "prediction_loss_only": "metrics are computed from the predictions",
     "remove_unused_columns": _OWN_COLUMNS,
-    "use_legacy_prediction_loop": _OLD_LOOP,
+    "use_legacy_prediction_loop": _ONE_LOOP,
 }
 
 
 def refuse_evaluation_flags(training: AnyTrainingArguments, out_of_place: Mapping[str, str]) -> None:
     """
-    Refuse flags that would keep a command from scoring its rows.
+    Refuse flags that would change which rows are scored, or how.
 
     Args:
-        training: The training's flags. Those that this version of Transformers does not have are passed over.
-        out_of_place: More flags that are taken with their default alone, and why.
+        training: The training's flags. Flags that the installed version of Transformers does not have are skipped.
+        out_of_place: More flags that must keep their default, with the reason.
 
     Raises:
-        ValueError: One has another value, or two contradict each other.
+        ValueError: One of them does not have its default, or two flags contradict each other.
     """
     entries = training.__dataclass_fields__
     for name, reason in {**_OUT_OF_PLACE, **out_of_place}.items():
         if name in entries and getattr(training, name) != entries[name].default:
-            raise ValueError(f"{name} has no place here, got {getattr(training, name)}; leave it out: {reason}")
+            raise ValueError(f"{name} is not supported here, got {getattr(training, name)}; leave it out: {reason}")
     if training.eval_on_start and not training.do_eval:
         raise ValueError("eval_on_start needs something to evaluate on; add --do_eval, or leave it out")
     if training.push_to_hub and (training.fp16_full_eval or training.bf16_full_eval):
@@ -44,3 +45,19 @@ def refuse_evaluation_flags(training: AnyTrainingArguments, out_of_place: Mappin
             "fp16_full_eval and bf16_full_eval cast the model, and push_to_hub would push it so; push by a command "
             "that only trains (--do_train)"
         )
+
+
+def refuse_unknown_metric(training: AnyTrainingArguments, known: Iterable[str]) -> None:
+    """
+    Refuse a `metric_for_best_model` that no evaluation computes; the Trainer would fail at the first checkpoint.
+
+    Args:
+        training: The training's flags.
+        known: The metrics of an evaluation, without the prefix "eval_".
+
+    Raises:
+        ValueError: The metric is another one.
+    """
+    metric, known = training.metric_for_best_model, list(known)
+    if metric is not None and metric.removeprefix("eval_") not in known:
+        raise ValueError(unknown_name("metric_for_best_model", metric, known))

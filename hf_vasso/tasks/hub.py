@@ -23,14 +23,14 @@ logger = logging.getLogger(__name__)
 
 _PATIENCE_SECONDS = 5.0
 _WEIGHTS = ("adapter_model*", "model*.safetensors*", "pytorch_model*.bin*")
-_FROM_CACHE = "%s cannot be had from the hub (%s); what was downloaded before is used"
+_FROM_CACHE = "%s cannot be loaded from the hub (%s); the cached copy is used"
 
 
 def load_from_hub(
     hub_id: str, config: str | None, splits: Sequence[str], *, what: str, remedy: str, revision: str | None = None
 ) -> datasets.DatasetDict:
     """
-    Load a data set from the hub, or where that does not answer from the cache of what was downloaded before.
+    Load a data set from the hub, or from its cache if the hub does not answer.
 
     Args:
         hub_id: The data set.
@@ -108,7 +108,7 @@ def _load(hub_id: str, config: str | None, splits: Sequence[str], revision: str 
 
 @contextmanager
 def _offline(wanted: bool) -> Iterator[None]:
-    """See to it that the loader does or does not ask the hub."""
+    """Set whether the loader of data sets works offline."""
     before = datasets.config.HF_HUB_OFFLINE
     datasets.config.HF_HUB_OFFLINE = wanted
     try:

@@ -43,9 +43,19 @@ def training_size(examples: int, training: AnyTrainingArguments) -> TrainingSize
 
     Returns:
         The counts.
+
+    Raises:
+        ValueError: A batch takes more than all examples, and such a batch is dropped.
     """
-    batches = examples / (training.train_batch_size * training.world_size)
-    return size_of_epochs(math.floor(batches) if training.dataloader_drop_last else math.ceil(batches), training)
+    batch = training.train_batch_size * training.world_size
+    if not training.dataloader_drop_last:
+        return size_of_epochs(math.ceil(examples / batch), training)
+    if examples < batch:
+        raise ValueError(
+            f"dataloader_drop_last leaves nothing to train on: a batch takes {batch} of the {examples} examples "
+            "that there are; take smaller batches, or leave it out"
+        )
+    return size_of_epochs(examples // batch, training)
 
 
 def size_of_epochs(batches_per_epoch: int, training: AnyTrainingArguments) -> TrainingSize:

@@ -19,10 +19,10 @@ def model_positions(model: Any) -> float:
     config = model.config.get_text_config()
     stated = getattr(config, "max_position_embeddings", None)
     is_relative = not getattr(config, "position_biased_input", True)  # DeBERTa, which states a number all the same
-    limits = [math.inf if is_relative or stated is None or stated < 1 else stated]  # XLNet states -1 for no limit
+    limits = [math.inf if is_relative or stated is None or stated < 1 else stated]  # XLNet: -1, no limit
     for name, module in model.named_modules():
         if name.endswith("position_embeddings") and hasattr(module, "padding_idx"):
-            # RoBERTa and its relatives count from the row behind that of padding.
+            # RoBERTa and its relatives number positions from the row after the padding row.
             first = 0 if module.padding_idx is None else module.padding_idx + 1
             limits.append(len(module.weight) - first)
     return min(limits)

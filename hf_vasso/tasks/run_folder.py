@@ -110,7 +110,7 @@ class RunFolder:
             path.unlink(missing_ok=True)
 
     def clear_failure(self) -> None:
-        """Delete what is kept of an attempt that failed: beside a record it says that the run failed afterwards."""
+        """Delete an earlier attempt's `failure.json`; next to a record it means that the run failed afterwards."""
         (self.path / FAILURE_FILE).unlink(missing_ok=True)
 
     def clear_model(self) -> None:
@@ -160,10 +160,10 @@ class RunFolder:
         return self._read()["arguments"]
 
     @property
-    def of_training(self) -> dict[str, Any]:
+    def training_arguments(self) -> dict[str, Any]:
         """
-        The entries of `arguments` about the training that a later command cannot see: "num_processes" and the model's
-        "model_fingerprint"; empty where the run has not begun, or an earlier version began it.
+        The entries of `arguments` that only the command that trained can know: "num_processes" and
+        "model_fingerprint"; without those that an earlier version did not record, and empty before the run begins.
         """
         arguments = self.arguments if self._file.exists() else {}
         return {name: arguments[name] for name in ("num_processes", FINGERPRINT) if name in arguments}

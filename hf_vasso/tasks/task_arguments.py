@@ -153,13 +153,13 @@ def parse_flags(
         arguments: The words after the command's name.
         defaults: From what was given the words for what was not, where that depends on the task.
         instead_of: Flags of the examples that this command has not, and what to do instead.
-        out_of_place: Flags of the training that this command takes with their default alone, and why.
+        out_of_place: Flags of the training that must keep their default, with the reason.
 
     Returns:
         An instance of each of the parser's groups, that of the training's flags as the last.
 
     Raises:
-        ValueError: A flag is unknown, missing or has a wrong value, or it would keep a command from scoring its rows.
+        ValueError: A flag is unknown, missing or has a wrong value, or it would change how rows are scored.
     """
     words = [*_recipe(parser.prog, arguments), *arguments]
     given, unknown = parser.parse_known_args(words)

@@ -324,7 +324,10 @@ class TaskRun(ABC, Generic[Arguments]):
             method={"name": method.name, "numbers": method.numbers, "paper": paper},
             seed=self.training.seed,
             directions={name: self.direction(name) for name in outcome["metrics"]},
-            arguments={**with_base_names(result_arguments(arguments, self.training)), **self.folder.of_training},
+            arguments={
+                **with_base_names(result_arguments(arguments, self.training)),
+                **self.folder.training_arguments,
+            },
             given=given_flags(arguments, self.training),
             **outcome,
         )

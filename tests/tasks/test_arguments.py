@@ -3,7 +3,9 @@
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
+from transformers import EvalPrediction
 
 from hf_vasso.tasks import recipes
 from hf_vasso.tasks.binding import (
@@ -14,6 +16,8 @@ from hf_vasso.tasks.binding import (
     with_base_names,
 )
 from hf_vasso.tasks.glue.arguments import parse_glue_arguments
+from hf_vasso.tasks.glue.metrics import compute_metrics
+from hf_vasso.tasks.glue.table import get_task
 from hf_vasso.tasks.task_arguments import base_name
 from hf_vasso.training.arguments import VassoTrainingArguments
 
@@ -166,12 +170,33 @@ def test_an_unknown_recipe(tmp_path, monkeypatch):
             ["--task_name", "stsb", "--method", "mesa"],
             "method 'mesa' compares probabilities of classes, and task stsb",
         ),
+        (
+            ["--task_name", "stsb", "--metric_for_best_model", "accuracy"],
+            "unknown metric_for_best_model 'accuracy'.*Known: loss, pearson, spearmanr$",
+        ),
+        (
+            ["--metric_for_best_model", "eval_f1"],
+            "unknown metric_for_best_model 'eval_f1'.*Known: loss, accuracy, cross_entropy, expected_calib",
+        ),
         (["--task_name", "stsb", "--method", "saf"], "method 'saf' compares probabilities of classes, and task stsb"),
     ],
 )
 def test_errors(words, message):
     with pytest.raises(ValueError, match=message):
         parse(*words)
+
+
+@pytest.mark.parametrize("task", ["cola", "sst2", "mrpc", "stsb", "mnli"])
+def test_the_best_checkpoint_is_chosen_by_what_an_evaluation_finds(task):
+    """The least cross-entropy and calibration error, though the Trainer takes the greatest of all but a loss."""
+    answers = EvalPrediction(np.eye(4, get_task(task).num_labels), np.array([0, 1, 0, 1]))
+    words = "--load_best_model_at_end --eval_strategy steps --save_strategy steps --task_name".split()
+    for name in {"loss", *compute_metrics(get_task(task))(answers)} - {"collapsed"}:
+        _, training = parse(*words, task, "--metric_for_best_model", name)
+        is_lower = name in ("loss", "cross_entropy", "expected_calibration_error")
+        assert training.greater_is_better is not is_lower, name
+        given = ["--metric_for_best_model", f"eval_{name}", "--greater_is_better", str(is_lower)]
+        assert parse(*words, task, *given)[1].greater_is_better is is_lower, name
 
 
 def test_no_model():

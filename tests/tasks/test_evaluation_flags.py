@@ -92,6 +92,14 @@ def test_flags_of_loaders_are_for_the_training_alone(glue, plain, tmp_path, word
     assert result(tmp_path / "run") == plain
 
 
+@pytest.mark.parametrize("more", [[], ["--dry_run"]])
+def test_batches_larger_than_the_training_are_refused_where_they_are_dropped(glue, tmp_path, capsys, more):
+    words = ["--do_train", "--per_device_train_batch_size", "13", "--dataloader_drop_last", *more]
+    assert main([*glue, *words]) == 2
+    assert "dataloader_drop_last leaves nothing to train on: a batch takes 13 of the 12" in capsys.readouterr().err
+    assert not (tmp_path / "run" / "run.json").exists()
+
+
 def test_an_evaluation_within_the_training_counts_each_row(glue, tmp_path, data_dir):
     """As a loop finds it, one pair at a time."""
     words = "--do_train --do_eval --max_steps 2 --eval_strategy steps --eval_steps 2 --save_steps 2"
@@ -140,17 +148,23 @@ def test_two_processes_share_rows_whatever_the_training_does_with_batches(glue, 
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        ("--batch_eval_metrics", "batch_eval_metrics has no place here, got True; leave it out: metrics are computed"),
-        ("--eval_do_concat_batches false", "eval_do_concat_batches has no place here, got False; leave it out"),
+        (
+            "--batch_eval_metrics",
+            "batch_eval_metrics is not supported here, got True; leave it out: metrics are computed",
+        ),
+        ("--eval_do_concat_batches false", "eval_do_concat_batches is not supported here, got False; leave it out"),
         ("--eval_on_start --do_train", "eval_on_start needs something to evaluate on; add --do_eval, or leave it out"),
-        ("--eval_use_gather_object", "eval_use_gather_object has no place here, got True"),
+        ("--eval_use_gather_object", "eval_use_gather_object is not supported here, got True"),
         ("--fp16_full_eval --push_to_hub", "cast the model, and push_to_hub would push it so; push by a command"),
-        ("--jit_mode_eval", "jit_mode_eval has no place here, got True; leave it out"),
-        ("--label_names start end", "label_names has no place here, got ['start', 'end']; leave it out: the columns"),
-        ("--past_index 1", "past_index has no place here, got 1; leave it out"),
-        ("--prediction_loss_only", "prediction_loss_only has no place here, got True; leave it out: an evaluation"),
-        ("--remove_unused_columns false", "remove_unused_columns has no place here, got False; leave it out"),
-        ("--use_legacy_prediction_loop", "use_legacy_prediction_loop has no place here, got True; leave it out"),
+        ("--jit_mode_eval", "jit_mode_eval is not supported here, got True; leave it out"),
+        (
+            "--label_names start end",
+            "label_names is not supported here, got ['start', 'end']; leave it out: the columns",
+        ),
+        ("--past_index 1", "past_index is not supported here, got 1; leave it out"),
+        ("--prediction_loss_only", "prediction_loss_only is not supported here, got True; leave it out: metrics are"),
+        ("--remove_unused_columns false", "remove_unused_columns is not supported here, got False; leave it out"),
+        ("--use_legacy_prediction_loop", "use_legacy_prediction_loop is not supported here, got True; leave it out"),
     ],
 )
 def test_flags_without_a_place_are_refused(glue, translate, capsys, command, words, message):
@@ -178,7 +192,7 @@ def translate(corpus, tmp_path) -> list[str]:
 def test_translations_are_those_without_the_flag(translate, tmp_path, capsys, words):
     if "strategy" in words:
         assert main([*translate, *words.split()]) == 2
-        assert "train_sampling_strategy has no place here" in capsys.readouterr().err
+        assert "train_sampling_strategy is not supported here" in capsys.readouterr().err
         return
     found = []
     for name, more in {"plain": [], "run": words.split()}.items():

@@ -46,7 +46,7 @@ def test_a_slow_hub(tmp_path, tiny_bert):
         assert slow[name] == fast[name] and "Error" not in str(fast[name]), (name, fast[name], slow[name])
     assert set(fast["task"]) == {"train", "validation", "test"} and set(fast["corpus"]) == {"train", "test"}
     for name in ("nyu-mll/glue", "bbaaaa/iwslt14-de-en", "owner/bert"):
-        assert re.search(rf"{name} cannot be had from the hub \(.*\); what was downloaded before is used", done.stderr)
+        assert re.search(rf"{name} cannot be loaded from the hub \(.*\); the cached copy is used", done.stderr)
     assert slow["other task"].startswith(
         "DataError: task cola has no data: nyu-mll/glue cannot be loaded from the hub"
     )

@@ -10,7 +10,10 @@ from hf_vasso.results.record import Record, display_name
 from hf_vasso.results.suite_plan import PlannedRun
 from hf_vasso.results.words import as_read, unlike
 
-__all__ = ["MAJORITY", "TaskRuns", "group_by_task"]
+__all__ = ["FRONT", "MAJORITY", "TaskRuns", "group_by_task"]
+
+FRONT = "Pareto front"
+"""What the line of a figure is called that stands among methods in a legend."""
 
 MAJORITY = "majority class"
 """What the most frequent label is called where it stands among methods."""
@@ -111,7 +114,7 @@ def _names(collection: Collection) -> dict[str, str]:
         labels.pop(BASE, None)
     names: dict[str, str] = {}
     for label in labels:
-        names[label] = unlike([MAJORITY, *names.values()], label)
+        names[label] = unlike([FRONT, MAJORITY, *names.values()], label)
     return names
 
 

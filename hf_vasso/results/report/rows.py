@@ -57,12 +57,17 @@ def score_rows(comparison: Comparison) -> list[Row]:
         if (task, metrics) not in headers:
             headers[task, metrics] = unlike(headers.values(), _header(comparison, task, metrics))
     averaged = dict.fromkeys(metric for *_, metric in averages)
+
+    def shown(model: str, task: str, metrics: tuple[str, ...]) -> tuple[str, ...]:
+        """The metrics of a column if the model is scored by them; runs of one task may have other ones."""
+        return metrics if metrics_of.get((model, task)) == metrics else ()
+
     rows = []
     for model, method in dict.fromkeys((cell.model, cell.method) for cell in comparison.cells):
         found = {
-            header: [cell for metric in metrics if (cell := cells.get((model, task, method, metric)))]
-            if metrics_of.get((model, task)) == metrics
-            else []
+            header: [
+                cell for metric in shown(model, task, metrics) if (cell := cells.get((model, task, method, metric)))
+            ]
             for (task, metrics), header in headers.items()
         }
         rows.append(
@@ -80,15 +85,14 @@ def score_rows(comparison: Comparison) -> list[Row]:
             }
         )
     for model in dict.fromkeys(model for model, _ in comparison.majorities):
-        majorities = {
-            header: comparison.majorities.get((model, task), {}) if metrics_of.get((model, task)) == metrics else {}
-            for (task, metrics), header in headers.items()
-        }
         rows.append(
             {
                 **_model(comparison, model),
                 "method": MAJORITY,
-                **{header: _majority_words(majorities[header], metrics) for (_, metrics), header in headers.items()},
+                **{
+                    header: _majority_words(comparison.majorities.get((model, task), {}), shown(model, task, metrics))
+                    for (task, metrics), header in headers.items()
+                },
                 **dict.fromkeys(map(_average_header, averaged), ""),
                 "n": "",
             }

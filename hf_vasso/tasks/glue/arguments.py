@@ -7,6 +7,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any, ClassVar
 
+from hf_vasso.tasks.evaluation_flags import refuse_unknown_metric
 from hf_vasso.tasks.glue.table import TASKS, Task, get_task
 from hf_vasso.tasks.task_arguments import TaskArguments, TaskParser, parse_flags
 from hf_vasso.training.arguments import VassoTrainingArguments
@@ -17,6 +18,8 @@ _INSTEAD_OF: dict[str, str] = dict.fromkeys(
     ("dataset_name", "test_file", "train_file", "validation_file"),
     "pass --data_dir with a folder that holds one file per split, <task>/<split>",
 )
+
+_CALIBRATION = ("cross_entropy", "expected_calibration_error")  # of a classification, lower is better
 
 
 @dataclass(kw_only=True)
@@ -129,8 +132,10 @@ def parse_glue_arguments(arguments: Sequence[str]) -> tuple[GlueArguments, Vasso
     Raises:
         ValueError: A flag is unknown, missing or has a wrong value, or it is for classes and the task a regression.
     """
-    glue, training = parse_flags(_parser(), arguments, _stages, _INSTEAD_OF, {})
-    if get_task(glue.task_name).is_regression:
+    glue, training = parse_flags(_parser(), arguments, _defaults, _INSTEAD_OF, {})
+    task = get_task(glue.task_name)
+    refuse_unknown_metric(training, ["loss", *task.metrics, *(() if task.is_regression else _CALIBRATION)])
+    if task.is_regression:
         _refuse_what_needs_classes(glue.task_name, training)
     return glue, training
 
@@ -157,8 +162,11 @@ def _parser() -> TaskParser:
     )
 
 
-def _stages(given: Namespace) -> list[str]:
-    if given.do_train or given.do_eval or given.do_predict:
-        return []
-    has_training = given.task_name not in TASKS or "train" in TASKS[given.task_name].splits
-    return ["--do_train", "--do_eval"] if has_training else ["--do_predict"]
+def _defaults(given: Namespace) -> list[str]:
+    words = []
+    if not (given.do_train or given.do_eval or given.do_predict):
+        has_training = given.task_name not in TASKS or "train" in TASKS[given.task_name].splits
+        words += ["--do_train", "--do_eval"] if has_training else ["--do_predict"]
+    if given.greater_is_better is None and str(given.metric_for_best_model).removeprefix("eval_") in _CALIBRATION:
+        words += ["--greater_is_better", "false"]  # by itself the Trainer knows this only of losses
+    return words

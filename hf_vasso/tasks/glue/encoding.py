@@ -29,10 +29,10 @@ def encode(
     Args:
         splits: Split name to the task's examples.
         task: It names the columns.
-        tokenizer: The model's tokenizer, which knows the longest input that the model takes.
+        tokenizer: The model's tokenizer, after `fit_tokenizer`.
         glue: Its `max_seq_length` and `pad_to_max_length` hold.
         order: The model's number of each of the task's labels.
-        say: Takes a line for the user: how many texts the model, and not `max_seq_length`, has cut.
+        say: Prints a line for the user: how many texts are truncated by the model's limit, below `max_seq_length`.
 
     Returns:
         Split name to the model's inputs and, except in test splits, "label".
@@ -45,6 +45,7 @@ def encode(
     def encode_batch(examples: dict[str, list[Any]]) -> dict[str, Any]:
         texts = [examples[column] for column in task.columns]
         inputs = dict(tokenize(*texts, padding=padding, max_length=longest, truncation=True))
+        _give_a_token(inputs, tokenizer.pad_token_id)
         if "label" in examples:
             labels = examples["label"]
             inputs["label"] = labels if task.is_regression else [order[label] for label in labels]
@@ -71,11 +72,19 @@ def encode(
     return _without_counts(encoded, longest, say) if counts_cuts else encoded
 
 
+def _give_a_token(inputs: dict[str, list[list[int]]], token: Any) -> None:
+    """Make texts without any token, which an empty text is to most decoders, one padding token that is attended to."""
+    for number, mask in enumerate(inputs.get("attention_mask", ())):
+        if not any(mask):
+            for name, first in {**dict.fromkeys(inputs, 0), "input_ids": token, "attention_mask": 1}.items():
+                inputs[name][number][:1] = [first]
+
+
 def _without_counts(
     encoded: Mapping[str, datasets.Dataset], longest: int, say: Callable[[str], None]
 ) -> dict[str, datasets.Dataset]:
     cut = sum(sum(examples[_IS_CUT]) for examples in encoded.values())
     if cut:
         texts = sum(map(len, encoded.values()))
-        say(f"of {texts} texts {cut} have more than {longest} tokens, which is what the model takes, and are cut")
+        say(f"{cut} of {texts} texts are longer than the {longest} tokens that the model takes, and are truncated")
     return {name: examples.remove_columns(_IS_CUT) for name, examples in encoded.items()}

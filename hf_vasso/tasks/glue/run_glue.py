@@ -29,7 +29,7 @@ from hf_vasso.tasks.glue.probe import ProbeConfig, load_backbone, pooled_feature
 from hf_vasso.tasks.glue.table import Task, get_task
 from hf_vasso.tasks.glue.tokenizer import fit_tokenizer
 from hf_vasso.tasks.glue.trainer import GlueTrainer
-from hf_vasso.tasks.plan import PlannedTraining
+from hf_vasso.tasks.plan import PlannedTraining, training_size
 from hf_vasso.tasks.task_run import TaskRun
 from hf_vasso.training.arguments import VassoTrainingArguments
 
@@ -127,6 +127,8 @@ class GlueRun(TaskRun[GlueArguments]):
         fit_tokenizer(tokenizer, backbone or model, self._say)
         self.order = label_order(config, task)
         examples = select_examples(data.splits, task, arguments, training.seed)
+        if trains:
+            training_size(len(examples["train"]), training)  # raises where no batch would be left
         with training.main_process_first(desc="tokenising"):
             self.splits = encode(examples, task, tokenizer, arguments, self.order, self._say)
             if backbone is not None:

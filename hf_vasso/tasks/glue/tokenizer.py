@@ -1,4 +1,4 @@
-"""See to it that what a tokenizer makes of texts is what the model takes: padding, and how long texts may be."""
+"""Fit a tokenizer to its model: the padding token, the padding side and the longest input."""
 
 from collections.abc import Callable
 from typing import Any
@@ -12,15 +12,15 @@ __all__ = ["fit_tokenizer"]
 
 def fit_tokenizer(tokenizer: PreTrainedTokenizerBase, model: Any, say: Callable[[str], None]) -> None:
     """
-    Make a tokenizer and the model that reads its tokens agree.
+    Set the padding and the maximum length of a tokenizer, and the padding token of the model.
 
-    A tokenizer without a padding token, as those of most decoders, pads with its end token. The model's configuration
-    names the padding token, since the head of a decoder reads the last token that is another one. Padding stands
-    behind the text, where a decoder does not see it. No more tokens are made than the model has positions for.
+    A tokenizer without a padding token, like those of most decoders, gets its end token. The model's configuration
+    gets the same token, since the head of a decoder reads the last token that is not padding. Padding goes to the
+    right, where no token of the text attends to it. The maximum length is at most the model's number of positions.
 
     Args:
-        tokenizer: It is changed.
-        model: Its configuration is changed.
+        tokenizer: Changed in place.
+        model: Its configuration is changed in place.
         say: Takes a line for the user.
 
     Raises:

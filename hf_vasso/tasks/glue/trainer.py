@@ -1,4 +1,4 @@
-"""The trainer of a GLUE task: what flags say about the loader is for the training alone."""
+"""The trainer of a GLUE task: flags of the data loader affect training only."""
 
 from typing import Any
 
@@ -12,7 +12,7 @@ __all__ = ["GlueTrainer"]
 
 
 class GlueTrainer(CardMixin, VassoTrainer):
-    """A `VassoTrainer` with the card of its run, which evaluates and predicts each row once and in order."""
+    """A `VassoTrainer` with the card of its run, which evaluates and predicts every row once, in order."""
 
     def get_eval_dataloader(self, eval_dataset: Any = None) -> DataLoader:
         """Each row once, in order."""
@@ -23,7 +23,7 @@ class GlueTrainer(CardMixin, VassoTrainer):
         return self._loader(test_dataset)
 
     def _loader(self, data: Any) -> DataLoader:
-        """The Trainer's own would drop rows, sort them by length or keep the loader of another split."""
+        """The Trainer's own may drop rows, sort them by length or reuse the loader of another split."""
         loader = DataLoader(
             self._remove_unused_columns(data),  # pyright: ignore[reportArgumentType]
             batch_size=self.args.eval_batch_size,
@@ -31,5 +31,5 @@ class GlueTrainer(CardMixin, VassoTrainer):
             num_workers=self.args.dataloader_num_workers,
             pin_memory=self.args.dataloader_pin_memory,
         )
-        # Rows are repeated where processes would have different numbers of batches; the Trainer drops these again.
+        # Rows are repeated so that all processes have equally many batches; the Trainer drops the repeated ones.
         return prepare_data_loader(loader, self.args.device, put_on_device=True)

@@ -11,6 +11,7 @@ from typing import ClassVar
 from transformers.trainer_utils import SaveStrategy
 
 from hf_vasso.spelling import unknown_name
+from hf_vasso.tasks.evaluation_flags import refuse_unknown_metric
 from hf_vasso.tasks.task_arguments import TaskArguments, TaskParser, base_name, parse_flags
 from hf_vasso.tasks.translation.bleu import TOKENIZERS, default_tokenizer
 from hf_vasso.tasks.translation.corpora import CORPORA, Corpus
@@ -114,7 +115,7 @@ class TranslationArguments(TaskArguments):
         default=None,
         metadata={
             "help": f"sacreBLEU's tokenizer for BLEU: {', '.join(TOKENIZERS)}. None is zh, ja-mecab or ko-mecab "
-            "for a target_lang that is Chinese, Japanese or Korean, char for Thai, Khmer and others without blanks, "
+            "for a target_lang that is Chinese, Japanese or Korean, char for Thai, Khmer and others without spaces, "
             "else 13a."
         },
     )
@@ -211,6 +212,7 @@ def parse_translation_arguments(
         ValueError: A flag is unknown, missing or has a wrong value.
     """
     translation, training = parse_flags(_parser(), arguments, _defaults, _INSTEAD_OF, _OUT_OF_PLACE)
+    refuse_unknown_metric(training, ["bleu", "bleu_tokenized", "chrf", "loss", "perplexity"])
     wanted = translation.average_checkpoints
     if wanted is not None and training.load_best_model_at_end:
         raise ValueError("average_checkpoints and load_best_model_at_end both say which weights are kept; give one")

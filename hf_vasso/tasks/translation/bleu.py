@@ -12,9 +12,9 @@ from hf_vasso.results.bleu import bleu_metric
 __all__ = ["TOKENIZERS", "TranslationScores", "default_tokenizer", "score_translations"]
 
 TOKENIZERS = tuple(name for name in BLEU.TOKENIZERS if name != "spm")
-"""Those of sacreBLEU by their names, without the old name of flores101."""
+"""The names of sacreBLEU's tokenizers, without `spm`, an old name of flores101."""
 
-# Languages by the names that they have beside those of two letters, in ISO 639-3 and in file names.
+# Other codes of these languages: ISO 639-2, ISO 639-3 and those used in file names.
 _TWO_LETTERS = {
     **dict.fromkeys(("chi", "cmn", "cn", "lzh", "wuu", "yue", "zho"), "zh"),
     **dict.fromkeys(("jp", "jpn"), "ja"),
@@ -26,8 +26,8 @@ _TWO_LETTERS = {
     **dict.fromkeys(("bod", "tib"), "bo"),
     "dzo": "dz",
 }
-# Written without blanks between words, and sacreBLEU has no tokenizer of their own for them: only characters need
-# neither a dictionary nor a download.
+# Written without spaces between words and without a tokenizer in sacreBLEU; characters need no dictionary and no
+# download.
 _BY_CHARACTERS = ("th", "km", "lo", "my", "shn", "bo", "dz")
 _OF_LANGUAGES = {**dict.fromkeys(_BY_CHARACTERS, "char"), **BLEU._TOKENIZER_MAP}
 
@@ -56,7 +56,7 @@ def default_tokenizer(language: str) -> str:
 
     Returns:
         That of sacreBLEU's command for Chinese, Japanese and Korean, "char" for other languages that are written
-        without blanks between words, such as Thai, and "13a" for all others.
+        without spaces between words, such as Thai, and "13a" for all others.
 
     Example:
         >>> default_tokenizer("zho_Hans"), default_tokenizer("th"), default_tokenizer("en")
@@ -76,8 +76,8 @@ def score_translations(
 
     Args:
         texts: The translations and the references, (sentences,) each.
-        words: The same as Moses' words with blanks between them, in any case; None takes the tokenizer's.
-        tokenizer: That of "bleu", one of sacreBLEU's.
+        words: The same as Moses' words separated by spaces, in any case; None takes the words of `tokenizer`.
+        tokenizer: sacreBLEU's tokenizer for "bleu".
 
     Raises:
         ValueError: There are other numbers of them, or the tokenizer cannot be used.

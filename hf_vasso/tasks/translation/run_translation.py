@@ -132,7 +132,7 @@ class TranslationRun(TaskRun[TranslationArguments]):
         return with_passes(len(lengths), size_of_epochs(len(batches), training), training)
 
     def _check_tokenizer(self) -> None:
-        """Refuse a tokenizer of BLEU that cannot be used, before hours of training."""
+        """Refuse a tokenizer of BLEU that cannot be used, before the training."""
         if not (self.training.do_eval or self.training.do_predict):
             return
         try:
@@ -140,7 +140,7 @@ class TranslationRun(TaskRun[TranslationArguments]):
         except ValueError as error:
             language = self.arguments.corpus.languages[1]
             raise ValueError(
-                f"{error}; it scores translations into {language}: mend that, or choose another with --bleu_tokenizer"
+                f"{error}; it is needed for translations into {language}, or choose another one with --bleu_tokenizer"
             ) from error
 
     def earlier_record(self) -> Record | None:
@@ -151,7 +151,9 @@ class TranslationRun(TaskRun[TranslationArguments]):
         before, now = signed_tokenizer(record.signatures), self.arguments.tokenizer_of_bleu
         if before.startswith(now):  # a version may stand after it
             return record
-        self._say(f"{self.folder.path}: BLEU was computed with the tokenizer {before}, and is computed with {now} now")
+        self._say(
+            f"{self.folder.path}: BLEU was computed with the tokenizer {before}, and is now computed again with {now}"
+        )
         return None
 
     def load(self, arguments: TranslationArguments, trains: bool) -> None:
@@ -288,7 +290,7 @@ class TranslationRun(TaskRun[TranslationArguments]):
         """
         Translations and references as words: the corpus' own where it has them, else Moses' of the texts.
 
-        Moses does not find words where there are no blanks between them, so there BLEU's tokenizer does.
+        Moses cannot split text that is written without spaces; None leaves it to BLEU's tokenizer.
         """
         if self.arguments.corpus.has_words and isinstance(self.tokenizer, FSMTTokenizer):
             return [decoded_words(self.tokenizer, i) for i in ids], pairs["words"][:]

@@ -189,8 +189,7 @@ def test_adapters_alone_are_perturbed(flags, folder, tiny_bert, monkeypatch):
     original = SharpnessAwareStep.__init__
 
     def keep(self, method, named_parameters, *args, **kwargs):
-        named_parameters = list(named_parameters)
-        seen.update({name: parameter.requires_grad for name, parameter in named_parameters})
+        seen.update({name: parameter.requires_grad for name, parameter in named_parameters()})
         original(self, method, named_parameters, *args, **kwargs)
 
     monkeypatch.setattr(SharpnessAwareStep, "__init__", keep)

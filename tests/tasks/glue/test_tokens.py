@@ -1,6 +1,7 @@
 """Decoders without a padding token, texts longer than a model's positions: scores are those of one text at a time."""
 
 import json
+import math
 import re
 import runpy
 from pathlib import Path
@@ -158,6 +159,33 @@ def test_features_of_a_decoder_do_not_depend_on_padding(words, write, tmp_path):
         torch.testing.assert_close(features, states[0].mean(0))
 
 
+@pytest.mark.parametrize("padding", ["", "--pad_to_max_length"])
+def test_a_text_without_a_token_is_one_end_token(words, write, flags, tmp_path, padding):
+    """As the head of a decoder reads it within a padded batch."""
+    set_seed(0)
+    tokenizer = words()
+    write(AutoModelForSequenceClassification.from_config(config_of("GPT2", vocab_size=len(tokenizer))), tokenizer)
+    folder = tmp_path / "empty"
+    (folder / "agreement").mkdir(parents=True)
+    rows = [{"sentence": text, "label": number % 2} for number, text in enumerate(["", "the keys seem famous", " "])]
+    for split in ("train", "validation", "test"):
+        (folder / "agreement" / f"{split}.jsonl").write_text("".join(f"{json.dumps(row)}\n" for row in rows))
+    run = [*flags, "--task_name", "agreement", "--data_dir", f"{folder}", "--do_eval", *padding.split()]
+    model = AutoModelForSequenceClassification.from_pretrained(tmp_path / "model").eval()
+    with torch.no_grad():
+        logits = torch.cat(
+            [model(**tokenizer(row["sentence"] or "[SEP]", return_tensors="pt")).logits for row in rows[:2]]
+        )
+    expected = torch.nn.functional.cross_entropy(logits[[0, 1, 0]], torch.tensor([0, 1, 0])).item()
+    for size in ("1", "3"):
+        out = tmp_path / size
+        assert main([*run, "--per_device_eval_batch_size", size, "--output_dir", f"{out}"]) == 0
+        assert read_record(out / "result.json").metrics["loss"] == pytest.approx(expected, rel=1e-4)
+    probe = [*run, "--do_train", "--probe_hidden_size", "4", "--output_dir", f"{tmp_path}/probe"]
+    assert main(probe) == 0
+    assert math.isfinite(read_record(tmp_path / "probe" / "result.json").metrics["loss"])
+
+
 def test_a_tokenizer_with_nothing_to_pad_with(words, write, flags, capsys):
     tokenizer = words(eos_token=None)
     write(AutoModel.from_config(config_of("GPT2", vocab_size=len(tokenizer))), tokenizer)
@@ -257,12 +285,12 @@ def test_texts_are_cut_at_the_models_positions(words, write, flags, long_texts, 
     run = [*flags, "--task_name", "agreement", "--data_dir", f"{long_texts}", *more.split()]
     texts, cut = counts(long_texts, positions if is_decoder else positions - 2)
     assert 5 < cut < texts
-    said = f"of {texts} texts {cut} have more than {positions} tokens, which is what the model takes, and are cut\n"
+    said = f"{cut} of {texts} texts are longer than the {positions} tokens that the model takes, and are truncated\n"
     for name in ("first", "again"):  # the second time from the cache
         assert main([*run, "--output_dir", f"{long_texts}/{name}"]) == 0
         assert capsys.readouterr().out.count(said) == 1
     assert main([*run, "--max_seq_length", "20", "--output_dir", f"{long_texts}/short"]) == 0
-    assert "are cut" not in capsys.readouterr().out
+    assert "are truncated" not in capsys.readouterr().out
 
 
 def test_the_plain_loop_pads_and_cuts_as_well(words, write, flags, long_texts, capsys):
@@ -275,8 +303,8 @@ def test_the_plain_loop_pads_and_cuts_as_well(words, write, flags, long_texts, c
     said = capsys.readouterr().out
     found = runpy.run_path(str(SCRIPT))["main"]([*run, "--output_dir", f"{long_texts}/loop"])
     again = capsys.readouterr().out
-    for line in (PADDED, "tokens, which is what the model takes, and are cut\n"):
+    for line in (PADDED, "tokens that the model takes, and are truncated\n"):
         assert said.count(line) == again.count(line) == 1
     record = read_record(long_texts / "trainer" / "result.json")
     assert found["accuracy"] == pytest.approx(record.metrics["accuracy"])
-    assert re.search(r"of \d+ texts \d+ have", said)[0] == re.search(r"of \d+ texts \d+ have", again)[0]
+    assert re.search(r"\d+ of \d+ texts", said)[0] == re.search(r"\d+ of \d+ texts", again)[0]

@@ -135,7 +135,7 @@ def test_the_metric_of_papers_stands_first(flags, tmp_path, capsys):
 
 def test_the_best_checkpoint_by_bleu_is_kept(flags, tmp_path):
     """The learning rate grows until it undoes what was learned, so the best one is neither the first nor the last."""
-    rate = ["--learning_rate", "1e-2", "--warmup_steps", "60", "--max_steps", "60"]
+    rate = "--learning_rate 1e-2 --warmup_steps 60 --max_steps 60 --rho 0.05 --rho_warmup_steps 0".split()
     best = ["--eval_strategy", "steps", "--save_strategy", "steps", "--eval_steps", "20", "--save_steps", "20"]
     assert main([*flags, *rate, *best, "--load_best_model_at_end", "--metric_for_best_model", "bleu"]) == 0
     folder = tmp_path / "run"
@@ -266,7 +266,14 @@ def test_two_processes_write_one_record(flags, tmp_path):
             "average_checkpoints takes the checkpoints of its own folder",
         ),
         (["--forced_bos_token", "en_XX"], "unknown flag --forced_bos_token; pass --target_lang_code"),
-        (["--generation_num_beams", "7", "--task_name", "multi30k.de-en"], "generation_num_beams has no place here"),
+        (
+            ["--generation_num_beams", "7", "--task_name", "multi30k.de-en"],
+            "generation_num_beams is not supported here",
+        ),
+        (
+            ["--metric_for_best_model", "accuracy", "--task_name", "multi30k.de-en"],
+            "unknown metric_for_best_model 'accuracy'. Known: bleu, bleu_tokenized, chrf, loss, perplexity",
+        ),
         (["--auto_find_batch_size", "--task_name", "multi30k.de-en"], "as many pairs as go into"),
         (["--dataloader_drop_last", "--task_name", "multi30k.de-en"], "no batch is left over, as each has as many"),
     ],
@@ -287,7 +294,8 @@ def test_the_hub_names_are_no_corpora():
 
 
 @pytest.mark.parametrize(
-    ("metric", "greater"), [("bleu", True), ("perplexity", False), ("eval_perplexity", False), ("loss", False)]
+    ("metric", "greater"),
+    [("bleu", True), ("chrf", True), ("perplexity", False), ("eval_perplexity", False), ("loss", False)],
 )
 def test_the_best_checkpoint_has_the_least_perplexity(metric, greater):
     common = ["--task_name", "multi30k.de-en", "--config_name", "tiny", "--use_cpu", "--load_best_model_at_end"]

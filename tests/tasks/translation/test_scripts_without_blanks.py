@@ -83,7 +83,7 @@ def test_a_record_of_an_earlier_version_is_scored_again(flags, tmp_path, capsys)
     path.write_text(scored.replace("tok:zh", "tok:13a").replace('"bleu_tokenizer": null,\n', ""))
     capsys.readouterr()
     assert main(flags) == 0
-    assert "BLEU was computed with the tokenizer 13a, and is computed with zh now" in capsys.readouterr().out
+    assert "BLEU was computed with the tokenizer 13a, and is now computed again with zh" in capsys.readouterr().out
     now, before = json.loads(path.read_text()), json.loads(scored)
     assert (now["metrics"], now["signatures"]) == (before["metrics"], before["signatures"])
     assert (tmp_path / "run" / "model.safetensors").read_bytes() == weights

@@ -9,6 +9,7 @@ from matplotlib.transforms import offset_copy
 
 from hf_vasso.results.comparison.cells import Cell
 from hf_vasso.results.comparison.costs import Cost
+from hf_vasso.results.comparison.task_runs import FRONT
 from hf_vasso.results.report.drawing import INK, Style, draw_panel
 from hf_vasso.results.report.figures.panel import (
     Drawing,
@@ -42,7 +43,7 @@ def draw_trade(name: str, cells: Sequence[Cell], costs: Sequence[Cost], look: di
         axes.set_xlim(0, 1.2 * max(passes.values()) or 1)
         axes.set_xlabel("cost: forward passes of a training")
         axes.set_ylabel(axis_label(cells[0].metric, cells[0].direction))
-        legend_below(axes, [*points, line], [*(cell.name for cell in cells), "Pareto front"])
+        legend_below(axes, [*points, line], [*(cell.name for cell in cells), FRONT])
 
     title = f"{cell_title(cells[0])} against cost"
     return Drawing(
