@@ -58,7 +58,7 @@ class AdaptiveBall(Geometry):
         return stretched, scale
 
 
-def asam(rho: float = 0.1, eta: float = 0.01) -> Method:
+def asam(rho: float = 0.03, eta: float = 0.01) -> Method:
     """
     ASAM: SAM on a ball that is scaled by the weights.
 
@@ -70,9 +70,10 @@ def asam(rho: float = 0.1, eta: float = 0.01) -> Method:
     tensor by |w| without eta, so zero biases, fresh zero heads and LoRA's zero matrices are never perturbed, and its
     best radius is larger (2.0 against 0.5 on CIFAR-10, by ASAM's author).
 
-    When not to use it: with a radius taken from SAM. ||eps|| is about rho times the size of the weights, so rho is
-    about ten times SAM's. In a short fine-tuning of all-MiniLM-L6-v2 (SST-2, 500 examples) 0.1 raised the loss about
-    three times as much as VASSO with 0.01, and 0.05 half as much as 0.1.
+    When not to use it: with a radius taken from SAM. ||eps|| is about rho times the size of the weights; the authors'
+    rho is ten times SAM's. In a short fine-tuning of all-MiniLM-L6-v2 (SST-2, 500 examples, two epochs, with a warm-up)
+    0.1 cost 1.2 and 5.7 points of accuracy against AdamW (two seeds); the default 0.03 changed it by -0.4, -0.9 and
+    +0.2 (three seeds).
 
     Args:
         rho: Radius in units of |w| + eta, >= 0. 0 is the base optimizer. The authors use 0.5 on CIFAR-10 and 1.0 on

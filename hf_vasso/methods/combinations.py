@@ -11,7 +11,7 @@ from hf_vasso.methods.vasso import PAPER, MovingAverage
 __all__ = ["vasso_aesam", "vasso_asam", "vasso_esam", "vasso_looksam", "vasso_quarter"]
 
 
-def vasso_asam(rho: float = 0.1, theta: float = 0.4, eta: float = 0.01) -> Method:
+def vasso_asam(rho: float = 0.03, theta: float = 0.4, eta: float = 0.01) -> Method:
     """
     VASSO's moving average on ASAM's ball.
 
@@ -20,7 +20,7 @@ def vasso_asam(rho: float = 0.1, theta: float = 0.4, eta: float = 0.01) -> Metho
     The combination is not from a paper; the numbers are those of its two halves, untuned.
 
     Args:
-        rho: Radius in units of |w| + eta, >= 0. About ten times a radius for VASSO.
+        rho: Radius in units of |w| + eta, >= 0. Three to ten times one for VASSO.
         theta: Weight of the new gradient in the average, in (0, 1]. 1 is ASAM.
         eta: What is added to |w|, in weight units, >= 0.
     """

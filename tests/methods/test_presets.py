@@ -30,7 +30,7 @@ EVERY = "{} is the number of steps from one ascent to the next and must be a who
     [
         ("none", {}),
         ("sam", {"rho": 0.01}),
-        ("asam", {"rho": 0.1, "eta": 0.01}),
+        ("asam", {"rho": 0.03, "eta": 0.01}),
         ("vasso", {"rho": 0.01, "theta": 0.4}),
         ("fsam", {"rho": 0.01, "sigma": 1.0, "lmbda": 0.9}),
         ("sagm", {"rho": 0.01, "alpha": 0.001}),
@@ -44,7 +44,7 @@ EVERY = "{} is the number of steps from one ascent to the next and must be a who
         ("mesa", {"weight": 0.8, "tau": 5.0, "start": 1.0}),
         ("vasso-re", {"rho": 0.01, "theta": 0.4, "k": 2}),
         ("vasso-free", {"rho": 0.01, "theta": 0.4}),
-        ("vasso-asam", {"rho": 0.1, "theta": 0.4, "eta": 0.01}),
+        ("vasso-asam", {"rho": 0.03, "theta": 0.4, "eta": 0.01}),
         ("vasso-aesam", {"rho": 0.01, "theta": 0.4, "delta": 0.9, "lambda1": -1.0, "lambda2": 1.0}),
         ("vasso-esam", {"rho": 0.01, "theta": 0.4, "beta": 0.6, "gamma": 0.5}),
         ("vasso-looksam", {"rho": 0.01, "theta": 0.4, "alpha": 0.1, "k": 5}),

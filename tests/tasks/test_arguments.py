@@ -85,7 +85,7 @@ def test_the_command_line_wins_over_the_recipe(tmp_path):
 def test_lists_and_objects_in_a_recipe(tmp_path):
     words = recipe(tmp_path, 'method: asam\nmethod_args: {"eta": 0.1}\ninclude_for_metrics: [inputs, loss]\n')
     _, training = parse(*words)
-    assert training.build_method().numbers == {"rho": 0.1, "eta": 0.1}
+    assert training.build_method().numbers == {"rho": 0.03, "eta": 0.1}
     assert training.include_for_metrics == ["inputs", "loss"]
 
 
