@@ -71,8 +71,8 @@ def asam(rho: float = 0.03, eta: float = 0.01) -> Method:
     best radius is larger (2.0 against 0.5 on CIFAR-10, by ASAM's author).
 
     When not to use it: with a radius taken from SAM. ||eps|| is about rho times the size of the weights; the authors'
-    rho is ten times SAM's. In a short fine-tuning of all-MiniLM-L6-v2 (SST-2, 500 examples, two epochs, with a warm-up)
-    0.1 cost 1.2 and 5.7 points of accuracy against AdamW (two seeds); the default 0.03 changed it by -0.4, -0.9 and
+    rho is ten times SAM's. In a short fine-tuning of all-MiniLM-L6-v2 (SST-2, 500 examples, two epochs, warm-up) 0.1
+    cost 1.2 and 5.7 points of accuracy against AdamW (two seeds); the default 0.03 changed it by -0.4, -0.9 and
     +0.2 (three seeds).
 
     Args:

@@ -15,9 +15,9 @@ __all__ = ["SHARED", "list_methods", "main"]
 SHARED = (
     "A step perturbs the parameters in the optimizer's parameter groups that have a gradient, except those that "
     "`no_perturb` matches.",
-    "The default rho is ours, small, and meant for fine-tuning pretrained models: 0.01, with 0.03 for the adaptive ball "
-    "and 0.1 for momentum. It is reached after a tenth of the steps (`rho_warmup_steps`). Each card says what the "
-    "authors use, mostly for networks trained from scratch.",
+    "The default rho is ours, small, and meant for fine-tuning pretrained models: 0.01, with 0.03 for the adaptive "
+    "ball and 0.1 for momentum. It is reached after a tenth of the steps (`rho_warmup_steps`). Each card says what "
+    "the authors use, mostly for networks trained from scratch.",
 )
 """What holds for all methods, in addition to their cards."""
 
