@@ -4,13 +4,15 @@ VENV ?= .venv
 VENV_OLDEST ?= .venv-oldest
 # Tests run one per core; "logical" because the default counts physical cores and finds one on a two-thread machine.
 WORKERS ?= logical
+# How many times as many attempts `make attack` makes as `make test-all`.
+ATTACK_FACTOR ?= 20
 
 INSTALLED = $(VENV)/.installed
 INSTALLED_OLDEST = $(VENV_OLDEST)/.installed
 PARALLEL = -n $(WORKERS) --dist worksteal
 FAST = -m "not slow and not distributed and not ray" $(PARALLEL)
 
-.PHONY: help demo test test-all test-distributed test-oldest quality style clean
+.PHONY: help demo test test-all attack test-distributed test-oldest quality style clean
 .DEFAULT_GOAL := help
 
 help:  ## list the targets
@@ -25,6 +27,9 @@ test: $(INSTALLED)  ## the fast tests
 test-all: $(INSTALLED)  ## all tests: fast, slow, two-process and cluster ones
 	$(VENV)/bin/pytest -m "not distributed and not ray" $(PARALLEL)
 	$(VENV)/bin/pytest -m "distributed or ray"
+
+attack: $(INSTALLED)  ## the attacks below tests/attacks, many more of each: half an hour
+	HF_VASSO_ATTACK_FACTOR=$(ATTACK_FACTOR) $(VENV)/bin/pytest tests/attacks --timeout 3600 $(PARALLEL)
 
 test-distributed: $(INSTALLED)  ## the two-process tests, one after the other
 	$(VENV)/bin/pytest -m distributed
@@ -47,7 +52,7 @@ clean:  ## remove the virtual environments and what was built
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # Nothing that is tested may reach for the hub.
-test test-all test-distributed test-oldest: export HF_HUB_OFFLINE = 1
+test test-all attack test-distributed test-oldest: export HF_HUB_OFFLINE = 1
 
 # A stamp is written last, so that an interrupted installation starts over.
 $(INSTALLED): CONSTRAINTS = constraints.txt

@@ -2,8 +2,12 @@
 
 import os
 import tempfile
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
 
+import hypothesis
 import pytest
 
 # Libraries read these when they are imported, and processes that tests start inherit them. Every pytest process has a
@@ -21,6 +25,67 @@ _DATA = os.environ.get("HF_VASSO_DATA", "")
 _NO_DATA = (
     f"HF_VASSO_DATA names no folder: {_DATA!r}" if _DATA else "HF_VASSO_DATA, the folder of real data, is not set"
 )
+
+# `make attack` sets this to repeat the attacks below tests/attacks/ so many times as often as `make test` does.
+_ATTACK_FACTOR = int(os.environ.get("HF_VASSO_ATTACK_FACTOR", "1"))
+
+# The same examples in every run, so that a commit passes or fails whenever it is tested.
+hypothesis.settings.register_profile(
+    "hf_vasso", max_examples=30 * _ATTACK_FACTOR, derandomize=True, deadline=None, database=None
+)
+hypothesis.settings.load_profile("hf_vasso")
+
+
+@dataclass
+class Attacks:
+    """
+    A counted attack: it is seeded, and its figures are printed after the tests.
+
+    Args:
+        attempts: How many attempts to make.
+    """
+
+    attempts: int
+    outcomes: Counter[str] = field(default_factory=Counter)
+
+    def count(self, outcome: str) -> None:
+        """Count an attempt: "survived", "lost" (what was finished or saved is gone), or "wrong" (silently)."""
+        self.outcomes[outcome] += 1
+
+    def check(self) -> None:
+        """Fail unless every attempt was survived, and there was at least one."""
+        assert set(self.outcomes) == {"survived"}, dict(self.outcomes)
+
+
+@pytest.fixture
+def attacks(record_property) -> Iterator[Callable[[int], Attacks]]:
+    """From the number of attempts in `make test` to the `Attacks` of a test, which counts them."""
+    begun: list[Attacks] = []
+
+    def begin(attempts: int) -> Attacks:
+        begun.append(Attacks(attempts * _ATTACK_FACTOR))
+        return begun[-1]
+
+    yield begin
+    for each in begun:
+        record_property("attacks", dict(each.outcomes))
+
+
+def pytest_terminal_summary(terminalreporter) -> None:
+    """The figures of the attacks, as docs/reliability.md has them."""
+    rows = [
+        (report.nodeid, figures)
+        for reports in terminalreporter.stats.values()
+        for report in reports
+        if getattr(report, "when", None) == "teardown"
+        for name, figures in report.user_properties
+        if name == "attacks"
+    ]
+    if rows:
+        terminalreporter.section("attacks: attempted, survived, lost, wrong")
+    for test, figures in sorted(rows):
+        counts = [sum(figures.values()), *(figures.get(name, 0) for name in ("survived", "lost", "wrong"))]
+        terminalreporter.line(f"{' '.join(f'{count:>6}' for count in counts)}  {test}")
 
 
 def _has_data() -> bool:
