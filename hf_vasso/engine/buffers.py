@@ -52,10 +52,8 @@ class Buffers:
         copies = self.copies()
         if start is not None:
             self.put_back(start)
-        try:
-            yield
-        finally:
-            self.put_back(copies)
+        yield  # after an exception the whole step is undone
+        self.put_back(copies)
 
     def _now(self) -> list[Tensor]:
         return list(self._of_model()) if self._hold_floats else []

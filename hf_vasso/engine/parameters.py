@@ -73,45 +73,49 @@ class Parameters:
         self._scaler = scaler
         self._no_perturb = None if no_perturb is None else compile_pattern(no_perturb)
         self._kept: dict[str, Tensor] = {}
+        self._away: list[str] = []
         self._held: Vector = []
         self.by_name: dict[str, Tensor] = {}
         """All parameters of the model, and what only the optimizer holds."""
-        self.follow(optimizer)
+        self.follow(optimizer, forget=lambda names: None)
         if no_perturb is not None:
             trainable = [name for name, p in self._trained.items() if p.requires_grad]
             check_no_perturb(no_perturb, list(self.by_name), trainable)
 
-    def follow(self, optimizer: torch.optim.Optimizer) -> list[str] | None:
+    def follow(self, optimizer: torch.optim.Optimizer, forget: Callable[[list[str]], None]) -> None:
         """
         Update to what the optimizer holds now. Where nothing has changed this only compares identities.
 
-        Returns:
-            None where nothing has changed; else the names that no longer stand for the same tensor, so that what was
-            saved for them is out of date.
+        Args:
+            optimizer: It holds what is trained.
+            forget: Called after a change with the names that no longer stand for the same tensor, so that what was
+                saved for them is out of date.
 
         Raises:
             ValueError: If it holds none of the model's trainable parameters.
         """
         held = [parameter for group in optimizer.param_groups for parameter in group["params"]]
         if len(held) == len(self._held) and all(map(operator.is_, held, self._held)):
-            return None
-        before, of_model = self.by_name, _each_once(self._of_model())
+            return
+        of_model = _each_once(self._of_model())
         groups = enumerate(optimizer.param_groups)
         places = [(f"param_groups.{i}.{j}", p) for i, group in groups for j, p in enumerate(group["params"])]
-        self._held, self.by_name = held, _each_once([*of_model.items(), *places])
+        by_name = _each_once([*of_model.items(), *places])
         of_optimizer = set(map(id, held))
-        self._trained = {name: p for name, p in self.by_name.items() if id(p) in of_optimizer}
-        self._perturbed = {name: p for name, p in self._trained.items() if not self._is_left_out(name)}
+        trained = {name: p for name, p in by_name.items() if id(p) in of_optimizer}
         trainable = [name for name, p in of_model.items() if p.requires_grad]
-        if trainable and self._trained.keys().isdisjoint(trainable):
+        if trainable and trained.keys().isdisjoint(trainable):
             raise ValueError(
                 f"the optimizer holds none of the model's {len(trainable)} trainable parameters, such as "
                 f"{trainable[0]}: build it over the parameters of this model"
             )
-        lost = [name for name, parameter in before.items() if self.by_name.get(name) is not parameter]
+        lost = [name for name, parameter in self.by_name.items() if by_name.get(name) is not parameter]
         for name in lost:
             self._kept.pop(name, None)
-        return lost
+        forget(lost)
+        self.by_name, self._trained = by_name, trained
+        self._perturbed = {name: p for name, p in trained.items() if not self._is_left_out(name)}
+        self._held = held  # last: an exception above is met by the next step again
 
     def is_perturbed(self, name: str) -> bool:
         """Whether a parameter may be perturbed."""
@@ -175,17 +179,21 @@ class Parameters:
 
     @contextmanager
     def restored(self, names: list[str]) -> Iterator[None]:
-        """Keep a copy of these parameters and put it back at the end, whatever happens in between."""
+        """Keep a copy of these parameters and put it back at the end; after an exception `put_back` does."""
         parameters = tensors.local([self.by_name[name] for name in names])
         for name, parameter in zip(names, parameters, strict=True):
             if name not in self._kept:
                 self._kept[name] = torch.empty_like(parameter)
-        kept = [self._kept[name] for name in names]
-        copy_(kept, parameters)
-        try:
-            yield
-        finally:
-            copy_(parameters, kept)
+        copy_([self._kept[name] for name in names], parameters)
+        self._away = names
+        yield
+        self.put_back()
+
+    def put_back(self) -> None:
+        """Move the parameters back to where they were before `restored`; once they are there this does nothing."""
+        parameters = tensors.local([self.by_name[name] for name in self._away])
+        copy_(parameters, [self._kept[name] for name in self._away])
+        self._away = []
 
     def _loss_scale(self, device: torch.device) -> Tensor:
         return self._scaler.scale(torch.ones((), device=device))  # get_scale() would wait for the device

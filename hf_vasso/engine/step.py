@@ -12,41 +12,25 @@ The engine asks a `Method` its questions and knows none by name.
 
 import math
 from collections.abc import Callable, Iterable
-from contextlib import nullcontext
-from dataclasses import dataclass, replace
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import replace
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from hf_vasso.engine.buffers import Buffers, Copies
-from hf_vasso.engine.parameters import Parameters, PerParameter
+from hf_vasso.engine.buffers import Buffers
+from hf_vasso.engine.parameters import Parameters
 from hf_vasso.engine.passes import Passes, StepResult
 from hf_vasso.engine.questions import Questions
 from hf_vasso.engine.rho import RhoSchedule
+from hf_vasso.engine.savepoint import Savepoint
 from hf_vasso.engine.streams import Streams
-from hf_vasso.engine.sweeps import Ranked, Share, Sweeps
+from hf_vasso.engine.sweeps import Ascent, Share, Sweeps
 from hf_vasso.methods.base import PassesOfStep, Schedule, overrides
 from hf_vasso.methods.method import Method
 
 __all__ = ["SharpnessAwareStep"]
-
-
-@dataclass
-class _Ascent:
-    """
-    What the step knows before its perturbed pass.
-
-    `adversary` is None where there is nothing to follow, `is_whole` whether the pass at w was made with all examples.
-    """
-
-    kind: PassesOfStep
-    loss: Tensor | None = None
-    clean: PerParameter | None = None
-    adversary: PerParameter | None = None
-    skipped: bool = False
-    is_whole: bool = True
-    ranked: Ranked | None = None
 
 
 class SharpnessAwareStep:
@@ -75,6 +59,8 @@ class SharpnessAwareStep:
         ascent_sync: Whether the gradient of an ascent is averaged over ranks. If not, each perturbs along its own, and
             keeps a state of its own; a step has one reduction less.
         seed: Seed of the engine's own random numbers; equal on all ranks.
+        undo_on_error: Whether a step that raises leaves what the method keeps as it was, at the price of a copy of it.
+            Weights, buffers, random numbers and counters are put back in any case.
 
     Raises:
         ValueError: For a number out of its range, a `no_perturb` that leaves out none or all parameters, an optimizer
@@ -114,6 +100,7 @@ class SharpnessAwareStep:
         same_dropout: bool = True,
         ascent_sync: bool = True,
         seed: int = 0,
+        undo_on_error: bool = True,
     ) -> None:
         self.method = method
         self.scaler = scaler if scaler is not None and scaler.is_enabled() else None
@@ -137,6 +124,7 @@ class SharpnessAwareStep:
         self._buffers = Buffers(buffers)
         self._ascent_sync = ascent_sync
         self._sweeps = Sweeps(method, self._parameters, self._buffers, ascent_sync)
+        self._before = Savepoint(self._parameters, self._buffers, self._questions, self._sweeps, undo_on_error)
         self._questions.check()
 
     def step(self, batches: Iterable[Any], passes: Passes, measure: bool = False) -> StepResult:
@@ -154,11 +142,21 @@ class SharpnessAwareStep:
 
         Raises:
             ValueError: If a gradient is sparse or complex.
+            Exception: What `passes` raise. All but the gradients is as it was before the step.
         """
         batches = list(batches)
         self._sweeps.check(passes)
-        self._follow_optimizer()
-        before = self._buffers.copies() if self.method.schedule.perturbs else []
+        self._parameters.follow(self.optimizer, self._forget)
+        self._before.take()
+        skipped_steps = self.skipped_steps
+        try:
+            return self._make_step(batches, passes, measure)
+        except BaseException:
+            self._before.restore()
+            self.skipped_steps = skipped_steps
+            raise
+
+    def _make_step(self, batches: list[Any], passes: Passes, measure: bool) -> StepResult:
         ascent = self._before_passes()
         if ascent.kind != "perturbed":
             ascent = self._ascend(ascent.kind, batches, passes)
@@ -166,11 +164,12 @@ class SharpnessAwareStep:
             assert ascent.loss is not None
             result = StepResult(loss=ascent.loss, skipped_at="clean" if ascent.skipped else None)
         else:
-            result = self._descend(ascent, batches, passes, measure, before)
+            result = self._descend(ascent, batches, passes, measure)
         if self.method.descent is not None and ascent.clean is not None:
             self._questions.combine(self.method.descent, ascent.clean, is_alone=ascent.kind == "clean")
         self.steps += 1
         self.skipped_steps += result.skipped
+        ascent.record()  # last, as it is the one thing that cannot be undone
         return result
 
     @property
@@ -227,7 +226,7 @@ class SharpnessAwareStep:
         Raises:
             ValueError: If the state belongs to another model, or a part cannot go on with it in this training.
         """
-        self._follow_optimizer()
+        self._parameters.follow(self.optimizer, self._forget)
         self._questions.load(state["parts"])
         self.steps = state["steps"]
         self._sweeps.passes = state["passes"]
@@ -235,26 +234,24 @@ class SharpnessAwareStep:
         self.skipped_steps = state["skipped_steps"]
         self._generator.set_state(state["generator"])
 
-    def _follow_optimizer(self) -> None:
-        """Update to the parameters that the optimizer holds now, and forget those that are gone."""
-        lost = self._parameters.follow(self.optimizer)
-        if lost is not None:
-            self._buffers.follow()
-            self._questions.forget(lost)
+    def _forget(self, lost: list[str]) -> None:
+        """Follow a change of the model, in which tensors of these names are gone."""
+        self._buffers.follow()
+        self._questions.forget(lost)
 
     @torch.no_grad()
-    def _before_passes(self) -> _Ascent:
+    def _before_passes(self) -> Ascent:
         """Decide which passes the step makes, and take the adversary of before if that is to be reused."""
         perturbable = self._parameters.perturbable()
         if not perturbable.names:
-            return _Ascent("clean")  # all that the optimizer holds is frozen, or matches no_perturb
+            return Ascent("clean")  # all that the optimizer holds is frozen, or matches no_perturb
         kind = self._questions.before_step(perturbable)
         if kind != "perturbed":
-            return _Ascent(kind)
+            return Ascent(kind)
         adversary = self._questions.last_adversary(perturbable)
-        return _Ascent(kind if adversary is not None else self.method.schedule.without_adversary, adversary=adversary)
+        return Ascent(kind if adversary is not None else self.method.schedule.without_adversary, adversary=adversary)
 
-    def _ascend(self, kind: PassesOfStep, batches: list[Any], passes: Passes) -> _Ascent:
+    def _ascend(self, kind: PassesOfStep, batches: list[Any], passes: Passes) -> Ascent:
         """Run the clean pass, and find the vector that the adversary follows."""
         whole = kind == "clean" or self.method.ascent_fraction == 1.0
         with self._streams.clean(kind, whole):
@@ -284,22 +281,21 @@ class SharpnessAwareStep:
             ascent.kind = "clean"  # what overflowed stays in p.grad, so that the scaler skips the step and backs off
         return ascent
 
-    def _sweep_at_w(self, kind: PassesOfStep, batches: list[Any], passes: Passes, whole: bool) -> _Ascent:
+    def _sweep_at_w(self, kind: PassesOfStep, batches: list[Any], passes: Passes, whole: bool) -> Ascent:
         """The clean pass, with what the method asks for beside the gradient."""
         if not whole:
-            return _Ascent(kind, self._sweeps.over_first_share(batches, passes), is_whole=False)
+            return Ascent(kind, self._sweeps.over_first_share(batches, passes), is_whole=False)
         if self.method.extra_loss is not None:
             context = self._questions.context(self._parameters.perturbable())
             state = self._questions.state["extra_loss"]
-            return _Ascent(kind, self._sweeps.with_extra_loss(batches, passes, context, state))
+            loss, record = self._sweeps.with_extra_loss(batches, passes, context, state)
+            return Ascent(kind, loss, record=record)
         if self.method.selection is not None and kind == "both":
             loss, ranked = self._sweeps.over_all_ranked(batches, passes)
-            return _Ascent(kind, loss, ranked=ranked)
-        return _Ascent(kind, self._sweeps.over_all(batches, passes, is_ascent=kind == "both"))
+            return Ascent(kind, loss, ranked=ranked)
+        return Ascent(kind, self._sweeps.over_all(batches, passes, is_ascent=kind == "both"))
 
-    def _descend(
-        self, ascent: _Ascent, batches: list[Any], passes: Passes, measure: bool, before: Copies
-    ) -> StepResult:
+    def _descend(self, ascent: Ascent, batches: list[Any], passes: Passes, measure: bool) -> StepResult:
         """Leave the gradient at w + eps in `p.grad`, or where it is not finite the one at w."""
         clean_loss = ascent.loss if ascent.is_whole else None  # the loss of a share is not that of the step
         is_first = clean_loss is None
@@ -308,7 +304,7 @@ class SharpnessAwareStep:
         is_skipped_by_all = ascent.skipped and self._ascent_sync
         norm = cosine = None
         chosen = Share.whole(batches)
-        with self._parameters.restored(names), nullcontext() if is_first else self._buffers.counted_once(before):
+        with self._parameters.restored(names), self._buffers_of_second_pass(not is_first):
             if ascent.adversary is not None:
                 norm, cosine = self._perturb(ascent, measure)
             if ascent.ranked is not None and not is_skipped_by_all:
@@ -327,20 +323,23 @@ class SharpnessAwareStep:
             return result  # there is no finite gradient at w either
         result.skipped_at = "perturbed"
         if self.scaler is None:  # a scaler skips the step and lowers its scale
-            loss = self._sweep_at_w_instead(batches, passes, before, is_first)
+            loss = self._sweep_at_w_instead(batches, passes, is_first)
             ascent.clean = None  # there are no two gradients to combine
             result = replace(result, loss=loss, loss_at="clean") if is_first else result
         return result
 
-    def _sweep_at_w_instead(self, batches: list[Any], passes: Passes, before: Copies, lost_the_first: bool) -> Tensor:
+    def _sweep_at_w_instead(self, batches: list[Any], passes: Passes, lost_the_first: bool) -> Tensor:
         """A pass at w that replaces the lost one, which may have been the first of the step."""
         if lost_the_first:
-            self._buffers.put_back(before)
-        with nullcontext() if lost_the_first else self._buffers.counted_once(before):
+            self._buffers.put_back(self._before.buffer_copies)
+        with self._buffers_of_second_pass(not lost_the_first):
             with self._streams.perturbed(alone=lost_the_first):
                 return self._sweeps.over_all(batches, passes, is_ascent=False)
 
-    def _perturb(self, ascent: _Ascent, measure: bool) -> tuple[Tensor | None, Tensor | None]:
+    def _buffers_of_second_pass(self, is_second: bool) -> AbstractContextManager[None]:
+        return self._buffers.counted_once(self._before.buffer_copies) if is_second else nullcontext()
+
+    def _perturb(self, ascent: Ascent, measure: bool) -> tuple[Tensor | None, Tensor | None]:
         """Move to w + eps and let go of what is no longer needed."""
         assert ascent.adversary
         measured = self._questions.perturb(ascent.adversary, ascent.clean, measure)

@@ -9,13 +9,13 @@ from torch import Tensor
 
 from hf_vasso.engine import tensors
 from hf_vasso.engine.buffers import Buffers
-from hf_vasso.engine.parameters import Parameters
+from hf_vasso.engine.parameters import Parameters, PerParameter
 from hf_vasso.engine.passes import Passes, PassesOverChoices, PassesOverShares, PassesWithExtraLoss
 from hf_vasso.engine.random_state import RandomState
-from hf_vasso.methods.base import BatchOutput, Context, Schedule, count_of_share, overrides
+from hf_vasso.methods.base import BatchOutput, Context, PassesOfStep, Schedule, count_of_share, overrides
 from hf_vasso.methods.method import Method
 
-__all__ = ["Ranked", "Share", "Sweeps"]
+__all__ = ["Ascent", "Ranked", "Share", "Sweeps"]
 
 
 @dataclass
@@ -37,6 +37,25 @@ class Ranked:
 
     random_state: RandomState
     losses: list[Tensor] = field(default_factory=list)
+
+
+@dataclass
+class Ascent:
+    """
+    What a step knows before its perturbed pass.
+
+    `adversary` is None where there is nothing to follow, `is_whole` whether the pass at w was made with all examples.
+    `record` shows an extra loss what the model said.
+    """
+
+    kind: PassesOfStep
+    loss: Tensor | None = None
+    clean: PerParameter | None = None
+    adversary: PerParameter | None = None
+    skipped: bool = False
+    is_whole: bool = True
+    ranked: Ranked | None = None
+    record: Callable[[], None] = lambda: None
 
 
 class Sweeps:
@@ -143,8 +162,10 @@ class Sweeps:
             rows = self._method.selection.rows(ranked.losses, losses)
         return _share(over_choices, batches, rows, batches=batches, sizes=[len(of_batch) for of_batch in losses])
 
-    def with_extra_loss(self, batches: list[Any], passes: Passes, context: Context, state: dict[str, Any]) -> Tensor:
-        """The sweep over the whole step with the method's extra loss, which then gets to see what the model said."""
+    def with_extra_loss(
+        self, batches: list[Any], passes: Passes, context: Context, state: dict[str, Any]
+    ) -> tuple[Tensor, Callable[[], None]]:
+        """The sweep over the whole step with the method's extra loss, and what shows it the outputs in the end."""
         extra = self._method.extra_loss
         assert extra is not None
         with_extra = cast(PassesWithExtraLoss, passes)
@@ -161,13 +182,14 @@ class Sweeps:
         def backward(batch: Any, sync: bool) -> Tensor:
             return with_extra.backward_with_extra_loss(batch, sync, counted)
 
-        loss = self._sum(Share.whole(batches), backward, is_ascent=False)
-        if extra.needs_positions:
-            positions = torch.cat([output.positions for output in seen if output.positions is not None])
-            with torch.no_grad():
+        @torch.no_grad()
+        def record() -> None:
+            if extra.needs_positions:
+                positions = torch.cat([output.positions for output in seen if output.positions is not None])
                 logits = torch.cat([output.logits for output in seen])
                 extra.record(context, state, *with_extra.gather(positions, logits))
-        return loss
+
+        return self._sum(Share.whole(batches), backward, is_ascent=False), record
 
     def _sum(self, share: Share, backward: Callable[[Any, bool], Tensor], is_ascent: bool) -> Tensor:
         self._parameters.clear_gradients()

@@ -223,6 +223,7 @@ class SharpnessAwareMixin(_Base):
                 scaler=self.accelerator.scaler,
                 buffers=self._list_buffers,
                 seed=self.args.seed,
+                undo_on_error=False,  # an exception ends the training, and a second one starts afresh
                 **self.sharpness_args.engine_options(),
             )
             self._engine.steps = self.state.global_step  # resumed without a saved state, rho goes on where it was
