@@ -125,7 +125,7 @@ def test_labels_of_commands(tmp_path, monkeypatch, attacks):
     attack = attacks(60)
     accepted = set()
 
-    @settings(max_examples=attack.attempts, suppress_health_check=list(HealthCheck))
+    @settings(max_examples=attack.attempts, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
     @given(NAMES, NAMES, NAMES)
     def attempt(task_label: str, label: str, model: str) -> None:
         words = [f"--task_label={task_label}", f"--method_label={label}", f"--model_name_or_path=org/{model}"]
@@ -204,7 +204,7 @@ def test_labels_of_suites(tmp_path, monkeypatch, sound, attacks):
     monkeypatch.chdir(tmp_path)
     attack = attacks(60)
 
-    @settings(max_examples=attack.attempts, suppress_health_check=list(HealthCheck))
+    @settings(max_examples=attack.attempts, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
     @given(NAMES, st.booleans())
     def attempt(label: str, of_task: bool) -> None:
         of_tasks = (
@@ -251,7 +251,7 @@ def test_tried_values_have_folders_of_their_own(tmp_path, monkeypatch, sound, at
     attack = attacks(80)
     several = 0
 
-    @settings(max_examples=attack.attempts, suppress_health_check=list(HealthCheck))
+    @settings(max_examples=attack.attempts, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
     @given(st.lists(TRIED, min_size=2, max_size=4))
     def attempt(values: list[Any]) -> None:
         nonlocal several

@@ -35,7 +35,7 @@ methods: {none: null, sam: {rho: 0.1}}
 seeds: [0, 1]
 select:
   stages: [{learning_rate: [1.0e-3, 3e-3]}, {rho: [0.1, 0.2]}]
-  seeds: [7]
+  seeds: [99999]
   holdout_samples: 8
 contrasts: [[sam, none]]
 threads_per_run: 1
@@ -95,14 +95,18 @@ def outcome(read: Callable[[Path], Any], path: Path) -> str:
 
 
 def bomb(opening: str, closing: str) -> str:
-    """Ten levels, each with nine aliases of the one below."""
-    lines = [f"a0: &a0 {opening}{', '.join(str(n) for n in range(9))}{closing}"]
-    lines += [f"a{level}: &a{level} {opening}{', '.join([f'*a{level - 1}'] * 9)}{closing}" for level in range(1, 10)]
-    return "\n".join(lines)
+    """Ten flags, each with nine aliases of the one before."""
+    lines = [f"  a0: &a0 {opening}{', '.join(map(str, range(9)))}{closing}"]
+    lines += [f"  a{n}: &a{n} {opening}{', '.join([f'*a{n - 1}'] * 9)}{closing}" for n in range(1, 10)]
+    return "\n".join([VALID, *lines])
 
 
 MERGES = "\n".join(
-    ["a0: &a0 {k: 1}", *(f"a{n}: &a{n} {{<<: *a{n - 1}, x: {{<<: *a{n - 1}}}, y: *a{n - 1}}}" for n in range(1, 30))]
+    [
+        VALID,
+        "  a0: &a0 {k: 1}",
+        *(f"  a{n}: &a{n} {{<<: *a{n - 1}, x{n}: *a{n - 1}, y{n}: *a{n - 1}}}" for n in range(1, 30)),
+    ]
 )
 
 HOSTILE = {
@@ -113,10 +117,9 @@ HOSTILE = {
     "20,000 keys alike": "".join(f"methodsmethods{n}: {n}\n" for n in range(9_000)),
     "20,000 methods": "methods:\n" + "".join(f"  label{n}: {{method: sam}}\n" for n in range(20_000)),
     "20,000 seeds": VALID.replace("[0, 1]", f"[{', '.join(map(str, range(20_000)))}]"),
-    "9,000 seeds": VALID.replace("[0, 1]", f"[{', '.join(map(str, range(9_000)))}]"),
-    "a list in itself": "name: &a [*a]",
-    "a mapping in itself": "tasks: &a {b: *a}",
-    "merged into itself": "defaults: &a {<<: *a}",
+    "a list in itself": VALID.replace("[agreement]", "&a [agreement, *a]"),
+    "a mapping in itself": f"{VALID}  method_args: &a {{b: *a}}",
+    "merged into itself": f"{VALID}  method_args: &a {{<<: *a}}",
     "3,000 brackets": "name: " + "[" * 3_000,
     "3,000 closed brackets": "name: " + "[" * 3_000 + "]" * 3_000,
     "3,000 braces": "name: " + "{a: " * 3_000,
@@ -133,7 +136,8 @@ HOSTILE = {
     "a long alias": VALID.replace("small", f"*{'x' * 100_000}"),
     "a long name": VALID.replace("small", "x" * 200_000),
     "a long list as the name": VALID.replace("small", f"[{', '.join(['x' * 100] * 2_000)}]"),
-    "a long method": VALID.replace("sam: {rho: 0.1}", f"{'sam' * 50_000}: {{rho: 0.1}}"),
+    "a long method": VALID.replace("{none: null, sam: {rho: 0.1}}", f"[{'sam' * 50_000}]"),
+    "a long method in a label": VALID.replace("rho: 0.1", f"method: {'sam' * 50_000}"),
     "a long number": VALID.replace("[0, 1]", f"[{'9' * 50_000}]"),
     "a long hexadecimal number": VALID.replace("[0, 1]", f"[0x{'f' * 50_000}]"),
     "a long number to the base of 60": VALID.replace("[0, 1]", f"[1{':59' * 50_000}]"),
@@ -162,8 +166,7 @@ HOSTILE = {
 def test_hostile_files_cost_little_and_say_why(tmp_path, name):
     path = tmp_path / "hostile.yaml"
     path.write_text(HOSTILE[name])
-    assert outcome(plan, path) or name in ("9,000 seeds", "a wide gap to fill")
-    outcome(lambda recipe: recipe_arguments(str(recipe)), path)
+    assert outcome(plan, path) or name == "a wide gap to fill"
 
 
 @pytest.mark.parametrize(
@@ -189,6 +192,13 @@ def test_numbers_out_of_range_are_named_with_flag_and_range(tmp_path, valid, fla
     path.write_text("\n".join([*lines, f"  {flag}: {value}", ""]))
     message = outcome(plan, path)
     assert words in message and "task agreement with method none" in message, message
+
+
+@pytest.mark.parametrize("name", ["mappings of aliases", "a list in itself", "3,000 braces", "empty number"])
+def test_hostile_recipes(tmp_path, name):
+    path = tmp_path / "hostile.yaml"
+    path.write_text(HOSTILE[name])
+    assert outcome(lambda recipe: recipe_arguments(str(recipe)), path)
 
 
 def test_anchors_and_merge_keys_are_read(tmp_path, valid):
@@ -281,7 +291,7 @@ def mutated(text: str, number: int) -> bytes:
 
 
 def test_mutated_suites(tmp_path, valid, attacks):
-    attack = attacks(150)
+    attack = attacks(60)
     path = tmp_path / "suite.yaml"
     for number in range(attack.attempts):
         path.write_bytes(mutated(valid, number))
@@ -310,11 +320,11 @@ SUITE_KEYS = ("name", "output_dir", "tasks", "methods", "seeds", "defaults", "se
 
 
 def test_random_values_of_a_suite(tmp_path, valid, attacks):
-    attack = attacks(150)
+    attack = attacks(60)
     path = tmp_path / "suite.yaml"
     sound = yaml.safe_load(valid)
 
-    @settings(max_examples=attack.attempts, suppress_health_check=list(HealthCheck))
+    @settings(max_examples=attack.attempts, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
     @given(st.dictionaries(st.sampled_from(SUITE_KEYS), VALUES, min_size=1, max_size=2))
     def attempt(changes: Mapping[str, Any]) -> None:
         path.write_text(yaml.safe_dump({**sound, **changes}))
@@ -332,11 +342,11 @@ FLAGS = sorted(
 
 @pytest.mark.filterwarnings("ignore")  # of Transformers, about flags that it is going to give up
 def test_random_values_of_flags(tmp_path, valid, attacks):
-    attack = attacks(200)
+    attack = attacks(80)
     path = tmp_path / "suite.yaml"
     sound = yaml.safe_load(valid)
 
-    @settings(max_examples=attack.attempts, suppress_health_check=list(HealthCheck))
+    @settings(max_examples=attack.attempts, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
     @given(st.sampled_from(FLAGS), VALUES)
     def attempt(flag: str, value: Any) -> None:
         defaults = {**sound["defaults"], flag: value}
