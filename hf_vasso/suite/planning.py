@@ -120,7 +120,8 @@ def grid_runs(suite: SuiteFile, chosen: Mapping[Cell, Mapping[str, Any]]) -> lis
         All its runs.
 
     Raises:
-        ValueError: A flag is unknown or has a wrong value; the message names file, task, method and flag.
+        ValueError: A flag is unknown or has a wrong value; the message names file, task, method and flag. Or two runs
+            would lie in one folder.
     """
     runs = [grid_run(suite, cell, seed, chosen.get(cell, {})) for seed in suite.seeds for cell in cells(suite)]
     refuse_shared_folders(suite, runs)

@@ -57,7 +57,8 @@ def planned_trials(suite: SuiteFile, fresh: bool = False) -> tuple[list[Run], bo
         that is not known yet, their first values stand in for it. Of a choice that stands, only what was done.
 
     Raises:
-        ValueError: A flag is unknown or has a wrong value; the message names file, task, method and flag.
+        ValueError: A flag is unknown or has a wrong value; the message names file, task, method and flag. Or two
+            different trials would lie in one folder.
     """
     planned: dict[Path, Run] = {}
     everything: list[Run] = []
