@@ -97,6 +97,24 @@ def test_the_shipped_suite():
         ({"select": [{"rho": [0.1]}, {"rho": [0.2]}]}, "select: flags of the stages: 'rho' stands twice"),
         ({"select": {"stages": [{"rho": [0.1]}], "sedes": [1]}}, "unknown key 'sedes', did you mean 'seeds'"),
         ({"select": {"seed": [1]}}, "select: seed has no place here"),
+        (
+            {"select": {"rho": [0.1, float("inf")]}},
+            "select: rho: a number to try must be finite and measurable, got inf",
+        ),
+        ({"select": {"run_name": ["two\nlines"]}}, r"select: run_name: a text to try must be .*got 'two\\nlines'"),
+        ({"methods": {"a" * 201: {"method": "sam"}}}, "printable name of 1 to 200 characters and at most 255 bytes"),
+        ({"methods": {"é" * 128: {"method": "sam"}}}, "at most 255 bytes, without / and"),
+        ({"methods": {"-h": {"method": "sam"}}}, "does not begin with a dot or a hyphen, got '-h'"),
+        ({"methods": {"sam": {"method": ["sam"]}}}, r"unknown method \"\['sam'\]\""),
+        ({"contrasts": [[["sam"], "none"]]}, r"contrasts: unknown method label \"\['sam'\]\""),
+        ({"seeds": [2**32]}, "seeds must be a list of whole numbers, at least 0 and at most 4294967295"),
+        ({"defaults": {"label-noise": 0.1, "label_noise": 0.2}}, "defaults: 'label_noise' stands twice"),
+        ({"defaults": {"fp16=true": []}}, "defaults: 'fp16=true' is not the name of a flag"),
+        ({"seeds": list(range(5001))}, "10002 runs are asked for, and a suite has at most 10000; take fewer tasks"),
+        (
+            {"select": {f"flag{n}": [1, 2] for n in range(13)}},
+            "16384 trials are asked for, and a suite has at most 10000; take fewer values under select",
+        ),
     ],
 )
 def test_refusals_name_the_file_and_the_fact(write_suite, keys, words):
