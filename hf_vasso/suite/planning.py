@@ -255,7 +255,7 @@ def _naming(suite: SuiteFile, cell: Cell) -> Iterator[None]:
     """Say of a mistake where it stands."""
     try:
         yield
-    except ValueError as error:
+    except (OSError, ValueError) as error:
         place = f"task {cell.task} with method {cell.method} and the defaults"
         raise ValueError(f"{suite.path}: {place}: {one_line(str(error))}") from error
 

@@ -172,6 +172,8 @@ def _labelled(
     labelled = {}
     for label, flags in content.items():
         check_label(f"{path}: {key}: a label", label)
+        if "${" in label:
+            raise ValueError(f"{path}: {key}: a label holds no variables, got {shown(label)}; write the name itself")
         labelled[label] = {flag: label, **_flags(path, f"{key}: {label}", flags, allowed=flag)}
         name = labelled[label][flag]
         if not isinstance(name, str) or not is_known(labelled[label]):
