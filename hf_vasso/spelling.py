@@ -1,10 +1,57 @@
-"""How names are written: what to say when one is not known, and how one stays a name in Markdown."""
+"""How names and values are written: in messages, where each has a bounded length, and in Markdown."""
 
 import re
+import reprlib
 from collections.abc import Iterable
 from difflib import get_close_matches
+from typing import Any
 
-__all__ = ["escape_markdown", "unknown_name"]
+__all__ = ["escape_markdown", "one_line", "shown", "unknown_name"]
+
+_MOST_LETTERS = 1000  # of a message
+_MOST_NAMES = 200  # among which the nearest is looked for, which takes time for each
+_MOST_LISTED = 500  # letters of the list of known names
+_SHORT = reprlib.Repr()
+_SHORT.maxstring = _SHORT.maxother = 100
+_SHORT.maxlevel = 3
+
+
+def shown(value: Any) -> str:
+    """
+    A value as messages show it: on one line and of bounded length, whatever it is.
+
+    Args:
+        value: Any value.
+
+    Returns:
+        Its `repr`, with the middle left out where it is long.
+
+    Example:
+        >>> shown("two\\nlines"), len(shown("x" * 100_000))
+        ("'two\\\\nlines'", 100)
+    """
+    return _SHORT.repr(value)
+
+
+def one_line(text: str) -> str:
+    """
+    A message of others as one line of bounded length.
+
+    Args:
+        text: Any text.
+
+    Returns:
+        It without line ends and characters that cannot be printed, with the middle left out where it is long.
+
+    Example:
+        >>> one_line("first\\n  second")
+        'first second'
+    """
+    words = " ".join(text.split())
+    if len(words) > _MOST_LETTERS:
+        half = (_MOST_LETTERS - 5) // 2
+        words = f"{words[:half]} ... {words[-half:]}"
+    return "".join(letter if letter.isprintable() else repr(letter)[1:-1] for letter in words)
 
 
 def unknown_name(kind: str, name: str, known: Iterable[str]) -> str:
@@ -17,16 +64,28 @@ def unknown_name(kind: str, name: str, known: Iterable[str]) -> str:
         known: The names that exist.
 
     Returns:
-        One sentence with the nearest known name, if one is near, and all known names.
+        One sentence with the nearest known name, if one is near, and the known names, as many as fit.
 
     Example:
         >>> unknown_name("method", "vaso", ["sam", "vasso"])
         "unknown method 'vaso', did you mean 'vasso'? Known: sam, vasso"
     """
     known = list(known)
-    nearest = get_close_matches(name, known, n=1)
+    nearest = get_close_matches(name[:100], known[:_MOST_NAMES], n=1)
     hint = f", did you mean {nearest[0]!r}?" if nearest else "."
-    return f"unknown {kind} {name!r}{hint} Known: {', '.join(known)}"
+    return f"unknown {kind} {shown(name)}{hint} Known: {_listed(known)}"
+
+
+def _listed(names: list[str]) -> str:
+    """The first names of a list, as many as fit, and how many there are more."""
+    count, letters = 0, 0
+    for name in names:
+        letters += len(name) + 2
+        if letters > _MOST_LISTED:
+            break
+        count += 1
+    more = f" and {len(names) - count} more" if count < len(names) else ""
+    return ", ".join(names[:count]) + more
 
 
 def escape_markdown(text: str) -> str:

@@ -4,6 +4,7 @@ import inspect
 import math
 from collections.abc import Iterable, Mapping
 from dataclasses import fields
+from heapq import heapify, heappush, heapreplace
 from itertools import pairwise, product
 from typing import Any
 
@@ -45,7 +46,7 @@ def method_grids(stages: Iterable[Mapping[str, list[Any]]], methods: Mapping[str
 
 def count_trials(grids: Iterable[Grid]) -> int:
     """The number of trials of all stages together."""
-    return sum(len(combinations(grid)) for grid in grids)
+    return sum(math.prod(map(len, grid.values())) for grid in grids)
 
 
 def combinations(grid: Grid) -> list[dict[str, Any]]:
@@ -69,13 +70,17 @@ def filled(values: list[float], count: int) -> list[float]:
         [0.1, 0.2, 0.4, 0.8]
     """
     values = sorted(values)
-    while len(values) < count and len(values) > 1:
-        low, high = max(pairwise(values), key=lambda gap: gap[1] / gap[0])
+    gaps = [(-high / low, low, high) for low, high in pairwise(values)]  # the widest is the smallest entry
+    heapify(gaps)
+    while len(values) < count and gaps:
+        _, low, high = gaps[0]
         mean = float(f"{math.sqrt(low * high):.3g}")
         if not low < mean < high:
             break
-        values = sorted([*values, mean])
-    return values
+        values.append(mean)
+        heapreplace(gaps, (-mean / low, low, mean))
+        heappush(gaps, (-high / mean, mean, high))
+    return sorted(values)
 
 
 def at_edge(grid: Grid, chosen: Mapping[str, Any]) -> list[str]:
@@ -119,7 +124,7 @@ def _with_budget(grids: list[Grid], budget: int) -> list[Grid]:
     for stage, grid in reversed(list(enumerate(grids))):
         for flag, values in grid.items():
             if missing and _is_real(flag, values) and len(values) > 1:
-                trials = len(combinations(grid))
+                trials = count_trials([grid])
                 count = (trials + missing) * len(values) // trials
                 return [*grids[:stage], {**grid, flag: filled(values, count)}, *grids[stage + 1 :]]
     return grids

@@ -1,8 +1,7 @@
 """The runs of a suite before they are made: their flags, checked, their sizes, and how far each has come."""
 
 import json
-import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,10 +9,13 @@ from typing import Any
 
 from hf_vasso.results.failure import FAILURE_FILE
 from hf_vasso.results.suite_plan import PlannedRun
+from hf_vasso.spelling import one_line
 from hf_vasso.suite.suite_file import SuiteFile
+from hf_vasso.suite.trial_names import trial_name
 from hf_vasso.suite.trials import TRIAL_FILE
 from hf_vasso.tasks import binding
 from hf_vasso.tasks.commands import Command, command_for, task_run
+from hf_vasso.tasks.labels import place_key, run_place
 from hf_vasso.tasks.recipes import flag_words
 from hf_vasso.tasks.run_folder import RunFolder
 from hf_vasso.tasks.task_arguments import base_name
@@ -29,6 +31,7 @@ __all__ = [
     "grid_run",
     "grid_runs",
     "recorded_arguments",
+    "refuse_shared_folders",
     "run_state",
     "trial_run",
 ]
@@ -117,9 +120,12 @@ def grid_runs(suite: SuiteFile, chosen: Mapping[Cell, Mapping[str, Any]]) -> lis
         All its runs.
 
     Raises:
-        ValueError: A flag is unknown or has a wrong value; the message names file, task, method and flag.
+        ValueError: A flag is unknown or has a wrong value; the message names file, task, method and flag. Or two runs
+            would lie in one folder.
     """
-    return [grid_run(suite, cell, seed, chosen.get(cell, {})) for seed in suite.seeds for cell in cells(suite)]
+    runs = [grid_run(suite, cell, seed, chosen.get(cell, {})) for seed in suite.seeds for cell in cells(suite)]
+    refuse_shared_folders(suite, runs)
+    return runs
 
 
 def trial_run(suite: SuiteFile, cell: Cell, seed: int, tries: Mapping[str, Any]) -> Run:
@@ -145,8 +151,28 @@ def trial_run(suite: SuiteFile, cell: Cell, seed: int, tries: Mapping[str, Any])
     assert suite.select is not None
     flags = {**_flags(suite, cell, seed, tries), "holdout_samples": suite.select.holdout_samples, "do_predict": None}
     changed = _changed(suite, cell, seed, tries)
-    name = ",".join(f"{flag}={_file_name(value)}" for flag, value in {**changed, "seed": seed}.items())
-    return _run(suite, cell, flags, name, dict(tries))
+    return _run(suite, cell, flags, trial_name({**changed, "seed": seed}), dict(tries))
+
+
+def refuse_shared_folders(suite: SuiteFile, runs: Iterable[Run]) -> None:
+    """
+    Refuse a plan in which two different runs would lie in one folder, where one would be taken for the other.
+
+    Args:
+        suite: The suite's file.
+        runs: Its trials, or its grid. A trial that two stages have in common may stand there twice.
+
+    Raises:
+        ValueError: The message names both folders; they may differ in letters that some file systems hold for equal.
+    """
+    owners: dict[str, Run] = {}
+    for run in runs:
+        owner = owners.setdefault(place_key(run.folder), run)
+        if owner is not run and (owner.folder != run.folder or _asked(owner) != _asked(run)):
+            raise ValueError(
+                f"{suite.path}: two different runs would lie in one folder, {owner.folder} and {run.folder}, at least "
+                "where upper and lower case are not told apart; give one another label or value"
+            )
 
 
 def run_state(run: Run) -> str:
@@ -170,6 +196,11 @@ def run_state(run: Run) -> str:
 def recorded_arguments(run: Run) -> dict[str, Any]:
     """The arguments that the record of a run will have."""
     return json.loads(json.dumps(binding.recorded_arguments(run.task.arguments, run.task.training)))
+
+
+def _asked(run: Run) -> tuple[Any, ...]:
+    """What a run does. Trials of two stages whose values come to the same are one."""
+    return run.planned, binding.result_arguments(run.task.arguments, run.task.training)
 
 
 def _flags(suite: SuiteFile, cell: Cell, seed: int, values: Mapping[str, Any]) -> dict[str, Any]:
@@ -200,8 +231,8 @@ def _run(
         size = task.plan()
         if size is None:
             raise ValueError("only data on the hub can tell how many steps an epoch has; give max_steps, or data_dir")
-    model = base_name(task.arguments.model)
-    place = Path(cell.task, Path(model).name, cell.method, name)
+        model = base_name(task.arguments.model)
+        place = run_place(cell.task, model, cell.method, name)
     place, run = (place, "") if tries is None else (TRIALS_FOLDER / place, TRIAL_RUN_FOLDER)
     planned = PlannedRun(cell.task, model, cell.method, task.training.seed, place.as_posix())
     folder, output_dir = suite.output_dir / place, suite.output_dir / place / run
@@ -224,9 +255,9 @@ def _naming(suite: SuiteFile, cell: Cell) -> Iterator[None]:
     """Say of a mistake where it stands."""
     try:
         yield
-    except ValueError as error:
+    except (OSError, ValueError) as error:
         place = f"task {cell.task} with method {cell.method} and the defaults"
-        raise ValueError(f"{suite.path}: {place}: {error}") from error
+        raise ValueError(f"{suite.path}: {place}: {one_line(str(error))}") from error
 
 
 def _changed(suite: SuiteFile, cell: Cell, seed: int, tries: Mapping[str, Any]) -> dict[str, Any]:
@@ -236,10 +267,6 @@ def _changed(suite: SuiteFile, cell: Cell, seed: int, tries: Mapping[str, Any]) 
         task = task_run(words)
     without = binding.result_arguments(task.arguments, task.training)
     return {flag: value for flag, value in tries.items() if without.get(flag) != value}
-
-
-def _file_name(value: Any) -> str:
-    return re.sub(r"[^\w.+-]", "_", str(value))
 
 
 def _is_done(run: Run) -> bool:

@@ -10,7 +10,15 @@ from hf_vasso.results.files import write_json
 from hf_vasso.results.reading import Rule, is_dict_of, read_entries
 from hf_vasso.suite.choosing import best_values, with_stage
 from hf_vasso.suite.grids import Grid, combinations, count_trials, method_grids
-from hf_vasso.suite.planning import Cell, Run, cells, recorded_arguments, run_state, trial_run
+from hf_vasso.suite.planning import (
+    Cell,
+    Run,
+    cells,
+    recorded_arguments,
+    refuse_shared_folders,
+    run_state,
+    trial_run,
+)
 from hf_vasso.suite.suite_file import SuiteFile
 from hf_vasso.suite.trials import read_trial
 
@@ -49,20 +57,24 @@ def planned_trials(suite: SuiteFile, fresh: bool = False) -> tuple[list[Run], bo
         that is not known yet, their first values stand in for it. Of a choice that stands, only what was done.
 
     Raises:
-        ValueError: A flag is unknown or has a wrong value; the message names file, task, method and flag.
+        ValueError: A flag is unknown or has a wrong value; the message names file, task, method and flag. Or two
+            different trials would lie in one folder.
     """
     planned: dict[Path, Run] = {}
+    everything: list[Run] = []
     all_known = True
     kept = {} if fresh else known_choices(suite)
     for cell, grids in _grids(suite).items():
         values: Values = {}
         for number, grid in enumerate(grids):
             trials = _stage(suite, cell, grid, values)
+            everything += trials
             wanted = [trial for trial in trials if cell not in kept or run_state(trial) == "done"]
             planned |= {trial.folder: trial for trial in wanted if trial.folder not in planned}
             ended = not fresh and all(run_state(trial) == "done" for trial in trials)
             values = (best_values(trials) if ended else None) or dict(trials[0].tries or {})
             all_known = all_known and (ended or number == len(grids) - 1)
+    refuse_shared_folders(suite, everything)
     return list(planned.values()), all_known
 
 

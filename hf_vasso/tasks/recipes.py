@@ -3,40 +3,16 @@
 import json
 import os
 import re
-from collections.abc import Hashable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import yaml
+from hf_vasso.spelling import shown, unknown_name
+from hf_vasso.tasks.yaml_file import read_mapping
 
-from hf_vasso.spelling import unknown_name
-
-__all__ = ["RECIPES", "expand_variables", "flag_words", "read_mapping", "recipe_arguments", "recipe_names"]
+__all__ = ["RECIPES", "expand_variables", "flag_words", "recipe_arguments", "recipe_names"]
 
 RECIPES = Path(__file__).parents[1] / "recipes"
-
-
-class _Loader(yaml.SafeLoader):
-    """
-    Reads yes, no, on and off as words, as YAML 1.2 does: `save_strategy: no` is the flag's value, not false.
-
-    A key that stands twice in a mapping is refused, as the first one would be lost without a word.
-    """
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
-        keys = [self.construct_object(key, deep=True) for key, _ in node.value]
-        for key in keys:
-            if keys.count(key) > 1:
-                raise yaml.constructor.ConstructorError(None, None, f"the key {key!r} stands twice", node.start_mark)
-        return super().construct_mapping(node, deep)
-
-
-_BOOL = "tag:yaml.org,2002:bool"
-_Loader.yaml_implicit_resolvers = {
-    letter: [(tag, pattern) for tag, pattern in resolvers if tag != _BOOL]
-    for letter, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
-}
-_Loader.add_implicit_resolver(_BOOL, re.compile("^(?:true|false)$", re.IGNORECASE), list("tTfF"))
 
 
 def recipe_arguments(name_or_path: str) -> list[str]:
@@ -59,41 +35,13 @@ def recipe_arguments(name_or_path: str) -> list[str]:
     path = _find(name_or_path)
     recipe = read_mapping(path)
     if "config" in recipe:
-        raise ValueError(f"{path} names another recipe, {recipe['config']!r}; copy its lines instead")
+        raise ValueError(f"{path} names another recipe, {shown(recipe['config'])}; copy its lines instead")
     return flag_words(recipe, path)
 
 
 def recipe_names() -> list[str]:
     """The names of the shipped recipes."""
     return [path.relative_to(RECIPES).with_suffix("").as_posix() for path in sorted(RECIPES.rglob("*.yaml"))]
-
-
-def read_mapping(path: Path) -> dict[str, Any]:
-    """
-    Read a YAML file that maps names to values.
-
-    Args:
-        path: The file.
-
-    Returns:
-        What stands in it.
-
-    Raises:
-        ValueError: It cannot be read, is no YAML, has a key twice, or is no mapping.
-    """
-    try:
-        content = yaml.load(path.read_text(encoding="utf-8"), Loader=_Loader)
-    except OSError as error:
-        raise ValueError(f"{path} cannot be read ({error.strerror}); name a YAML file") from error
-    except yaml.MarkedYAMLError as error:
-        line = f", line {error.problem_mark.line + 1}" if error.problem_mark else ""
-        hint = "; indent with spaces, not with tabs" if "'\\t'" in str(error.problem) else ""
-        raise ValueError(f"{path}{line}: broken YAML, {error.problem}{hint}") from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ValueError(f"{path} is no text of YAML: {error}") from error
-    if not isinstance(content, dict):
-        raise ValueError(f"{path} must map flags to values, one `key: value` a line, got {content!r}")
-    return {str(key): value for key, value in content.items()}
 
 
 def flag_words(flags: Mapping[str, Any], path: Path) -> list[str]:
@@ -110,7 +58,7 @@ def flag_words(flags: Mapping[str, Any], path: Path) -> list[str]:
         `--key value` for each flag; `null` leaves a flag at its default.
 
     Raises:
-        ValueError: A variable that a value names is not set.
+        ValueError: A variable that a value names is not set, or a key or value would be read as another flag.
 
     Example:
         >>> flag_words({"rho": 0.05, "fp16": True, "seed": None}, Path("some.yaml"))
@@ -118,8 +66,14 @@ def flag_words(flags: Mapping[str, Any], path: Path) -> list[str]:
     """
     words = []
     for key, value in flags.items():
+        if not key.replace("-", "_").isidentifier():
+            raise ValueError(f"{path}: {shown(key)} is not the name of a flag")
         if value is not None:
-            words += [f"--{key}", *(expand_variables(word, path) for word in _words(value))]
+            values = [expand_variables(word, path) for word in _words(value)]
+            hyphens = [word for word in values if word.startswith("-")]
+            if hyphens and len(values) > 1:
+                raise ValueError(f"{path}: {key}: {shown(hyphens[0])} would be read as a flag, as it begins with -")
+            words += [f"--{key}={values[0]}"] if hyphens else [f"--{key}", *values]
     return words
 
 

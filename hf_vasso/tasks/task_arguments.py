@@ -11,7 +11,10 @@ from typing import Any, ClassVar, NoReturn, Self
 import torch
 from transformers import HfArgumentParser
 
+from hf_vasso.spelling import one_line, shown
 from hf_vasso.tasks.evaluation_flags import refuse_evaluation_flags
+from hf_vasso.tasks.flag_values import check_values
+from hf_vasso.tasks.labels import check_label, check_recorded, run_place
 from hf_vasso.tasks.recipes import recipe_arguments, recipe_names
 
 __all__ = ["PATHS", "TaskArguments", "TaskParser", "base_name", "parse_flags"]
@@ -20,6 +23,9 @@ _MODELS = ("config_name", "model_name_or_path", "tokenizer_name")
 PATHS = (*_MODELS, "data_dir")
 """Flags that may name a folder."""
 
+# What its checks of flags may raise beside a ValueError: no such file, no such package, an object of other keys.
+_OF_TRANSFORMERS = (ArithmeticError, AttributeError, ImportError, LookupError, OSError, TypeError)
+
 
 @dataclass(kw_only=True)
 class TaskArguments:
@@ -27,7 +33,7 @@ class TaskArguments:
     Data, model and run; names as in the examples of Transformers.
 
     Raises:
-        ValueError: No model is named, or a number is out of its range.
+        ValueError: No model is named, a number is out of its range, or a name cannot be recorded.
     """
 
     counts: ClassVar[tuple[str, ...]] = (
@@ -93,7 +99,7 @@ class TaskArguments:
     )
 
     def __post_init__(self) -> None:
-        if self.model_name_or_path is None and self.config_name is None:
+        if not self.model_name_or_path and not self.config_name:
             raise ValueError(
                 "no model is named; pass --model_name_or_path to fine-tune a pretrained one "
                 "or --config_name to train one from scratch"
@@ -106,6 +112,17 @@ class TaskArguments:
             value = getattr(self, name)
             if value is not None and value.startswith(("/", "./", "../")) and not os.path.exists(value):
                 raise ValueError(f"{name}: there is no {value}; name an existing folder, or a model on the hub")
+        self._check_names()
+
+    def _check_names(self) -> None:
+        """Before anything is written: a record with another name could not be read again."""
+        for name in ("task_name", "task_label", "method_label"):
+            value = getattr(self, name, None)
+            if value is not None:
+                check_label(name, value)
+        for what, value in (("the model's name", self.model), ("dataset_name", getattr(self, "dataset_name", None))):
+            if value is not None:
+                check_recorded(what, base_name(value))
 
     @property
     def model(self) -> str:
@@ -133,7 +150,7 @@ class TaskParser(HfArgumentParser):
         super().__init__(groups, allow_abbrev=False, **kwargs)  # pyright: ignore[reportArgumentType]
 
     def error(self, message: str) -> NoReturn:
-        raise ValueError(f"{message}; `{self.prog} --help` lists all flags")
+        raise ValueError(f"{one_line(message)}; `{self.prog} --help` lists all flags")
 
 
 def parse_flags(
@@ -167,11 +184,17 @@ def parse_flags(
         raise ValueError(_unknown_flag(parser.prog, unknown, vars(given), instead_of))
     words += defaults(given)
     given, _ = parser.parse_known_args(words)
+    check_values(vars(given))
     if given.output_dir is None:
         words += ["--output_dir", str(_output_dir(given))]
     if not torch.accelerator.is_available():
         words += ["--use_cpu"]  # the Trainer falls back on the CPU, but only so do several processes find each other
-    groups = parser.parse_args_into_dataclasses(words, look_for_args_file=False)
+    try:
+        groups = parser.parse_args_into_dataclasses(words, look_for_args_file=False)
+    except _OF_TRANSFORMERS as error:
+        raise ValueError(
+            f"Transformers cannot use these flags: {type(error).__name__}: {one_line(str(error))}"
+        ) from error
     refuse_evaluation_flags(groups[-1], out_of_place)
     return groups
 
@@ -192,10 +215,11 @@ def _unknown_flag(prog: str, unknown: Sequence[str], known: Iterable[str], inste
     """The list of all flags is a page long, so the message has the nearest one and names `--help`."""
     flags = [word for word in unknown if word.startswith("--")]
     if not flags:
-        return f"unexpected {unknown[0]!r}; flags begin with --, `{prog} --help` lists them"
+        return f"unexpected {shown(unknown[0])}; flags begin with --, `{prog} --help` lists them"
     name = flags[0].removeprefix("--").split("=")[0]
     if name in instead_of:
         return f"unknown flag --{name}; {instead_of[name]}"
+    name = shown(name)[1:-1]
     nearest = get_close_matches(name.replace("-", "_"), known, n=1)
     hint = f", did you mean --{nearest[0]}?" if nearest else "."
     return f"unknown flag --{name}{hint} `{prog} --help` lists all flags"
@@ -203,5 +227,5 @@ def _unknown_flag(prog: str, unknown: Sequence[str], known: Iterable[str], inste
 
 def _output_dir(given: Namespace) -> Path:
     model = given.model_name_or_path or given.config_name or "model"
-    label = given.method_label or given.method
-    return Path("runs", given.task_label or given.task_name, Path(base_name(model)).name, label, f"seed-{given.seed}")
+    task_label, label = given.task_label or given.task_name, given.method_label or given.method
+    return Path("runs") / run_place(task_label, base_name(model), label, f"seed-{given.seed}")
