@@ -29,6 +29,7 @@ __all__ = [
     "leads_out",
     "read_entries",
     "read_text",
+    "said_once",
 ]
 
 _MAX_BYTES = 8 * 2**20
@@ -195,7 +196,7 @@ OBJECT = Rule("an object with names as keys", lambda value: is_dict_of(value, la
 def _read_object(path: Path, remedy: str) -> dict[str, Any]:
     """The object in a file, which says everything once and nothing that could not be written again."""
     try:
-        content = json.loads(read_text(path), object_pairs_hook=_said_once, parse_int=_integer)
+        content = json.loads(read_text(path), object_pairs_hook=said_once, parse_int=_integer)
         json.dumps(content, ensure_ascii=False).encode()  # half a surrogate pair could not be written again
     except RecordError:
         raise
@@ -210,8 +211,19 @@ def _read_object(path: Path, remedy: str) -> dict[str, Any]:
     return content
 
 
-def _said_once(entries: list[tuple[str, Any]]) -> dict[str, Any]:
-    """An object; Python would take the last one of two equal keys."""
+def said_once(entries: list[tuple[str, Any]]) -> dict[str, Any]:
+    """
+    The object of some entries, for `object_pairs_hook` of `json.loads`, which would take the last of two equal keys.
+
+    Args:
+        entries: Keys and values.
+
+    Returns:
+        The object.
+
+    Raises:
+        ValueError: A key stands there twice.
+    """
     content = dict(entries)
     if len(content) < len(entries):
         names = [name for name, _ in entries]

@@ -175,7 +175,7 @@ def used_by_a_suite(choices: dict[str, dict[str, Any]]) -> dict[str, Any]:
 
 @pytest.fixture(scope="module")
 def originals(tmp_path_factory) -> Iterator[dict[str, str]]:
-    """What stands in one file of each kind and in those of a few runs, by their paths: synced to the disk only once."""
+    """What stands in one file of each kind and in those of a few runs, by their paths: synced to the disk once."""
     folder = tmp_path_factory.mktemp("originals")
     write_files(folder / "kinds")
     write_runs(folder / "runs")
