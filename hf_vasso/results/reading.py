@@ -3,6 +3,7 @@
 import json
 import os
 import reprlib
+from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import MISSING, dataclass, fields
 from pathlib import Path
@@ -226,9 +227,8 @@ def said_once(entries: list[tuple[str, Any]]) -> dict[str, Any]:
     """
     content = dict(entries)
     if len(content) < len(entries):
-        names = [name for name, _ in entries]
-        twice = next(name for name in names if names.count(name) > 1)
-        raise ValueError(f"the key {reprlib.repr(twice)} stands there twice")
+        ((most_frequent, _),) = Counter(name for name, _ in entries).most_common(1)
+        raise ValueError(f"the key {reprlib.repr(most_frequent)} stands there twice")
     return content
 
 
