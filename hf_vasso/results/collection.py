@@ -12,6 +12,7 @@ from hf_vasso.results.identity import run_identity
 from hf_vasso.results.reading import RecordError, check_inside, leads_out
 from hf_vasso.results.record import RESULT_FILE, Record, read_record
 from hf_vasso.results.suite_plan import SUITE_FILE, PlannedRun, SuitePlan, read_suite_plan
+from hf_vasso.results.words import listed
 
 __all__ = ["Collection", "LeftOut", "RunsFolderError", "collect", "record_key", "run_key"]
 
@@ -183,7 +184,7 @@ def _differing_flags(records: list[Record]) -> list[str]:
     one_version = len({_versions(record) for record in records}) == 1
     differences = []
     for name in sorted(set[str]().union(*all_flags)):
-        values = {json.dumps(flags[name], sort_keys=True) for flags in all_flags if name in flags}
+        values = {_spelled(flags[name]) for flags in all_flags if name in flags}
         # A version that does not know a flag does what one that knows it does where nobody gives it.
         if (one_version or name in told) and any(name not in flags for flags in all_flags):
             values.add("none")
@@ -191,6 +192,12 @@ def _differing_flags(records: list[Record]) -> list[str]:
             shown = [value[:_LONGEST_SHOWN] for value in sorted(values)[:_MOST_SHOWN]]
             differences.append(f"{name} ({' and '.join(shown)})")
     return differences
+
+
+def _spelled(value: Any) -> str:
+    """A value in JSON, in which 3 and 3.0 are one number."""
+    whole = isinstance(value, float) and value.is_integer()
+    return json.dumps(int(value) if whole else value, sort_keys=True)
 
 
 def _binding_flags(record: Record) -> dict[str, Any]:
@@ -217,8 +224,9 @@ def _repeated(cell: Mapping[str, Record]) -> dict[str, str]:
         if len({json.dumps(cell[path].metrics) for path in (first, *others)}) == 1:
             left_out |= dict.fromkeys(others, f"the same run as {first}, which is used; delete one of them")
         else:
-            paths = ", ".join((first, *others))
-            reason = f"the run with seed {seed} has different metrics in {paths}; delete the wrong ones"
+            reason = (
+                f"the run with seed {seed} has different metrics in {listed((first, *others))}; delete the wrong ones"
+            )
             left_out |= dict.fromkeys((first, *others), reason)
     return left_out
 

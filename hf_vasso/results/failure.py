@@ -62,4 +62,4 @@ def read_failure(path: Path) -> Failure:
         RecordError: The file is too large, broken, of another schema, or an entry is missing, unknown or wrong.
     """
     names = dict.fromkeys(("task_label", "model", "label"), NAME)
-    return Failure(**read_entries(path, Failure, _SCHEMA, {**names, "seed": SEED}))
+    return Failure(**read_entries(path, Failure, _SCHEMA, {**names, "seed": SEED}, "delete it or repeat the run"))

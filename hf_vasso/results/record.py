@@ -8,9 +8,11 @@ from typing import Any
 
 from hf_vasso.results.files import write_json
 from hf_vasso.results.method_labels import BASE
+from hf_vasso.results.metric_ranges import metric_fault
 from hf_vasso.results.reading import (
     COUNT,
     NAME,
+    NUMBER_OR_NULL,
     SEED,
     TEXT,
     RecordError,
@@ -22,6 +24,7 @@ from hf_vasso.results.reading import (
 )
 
 __all__ = [
+    "COST",
     "RESULT_FILE",
     "SCHEMA",
     "Record",
@@ -35,6 +38,7 @@ __all__ = [
 RESULT_FILE = "result.json"
 SCHEMA = 2
 _MOST_ROWS = 1000
+_MOST_COST = 1e18  # nothing takes as many seconds, passes or bytes
 
 _OPTIMIZERS = {"adamw": "AdamW", "adafactor": "Adafactor", "adagrad": "Adagrad", "sgd": "SGD", "rmsprop": "RMSprop"}
 
@@ -175,14 +179,17 @@ def read_record(path: Path) -> Record:
     content = read_entries(path, Record, SCHEMA, _RULES)
     if content["directions"].keys() != content["metrics"].keys():
         raise RecordError(path, "directions must name the same metrics as metrics does; repeat the run with --fresh")
+    measured = [(name, value, content["directions"][name]) for name, value in content["metrics"].items()]
+    of_majority = [(name, value, None) for name, value in content.get("majority", {}).items()]
+    for name, value, direction in (*measured, *of_majority):
+        if fault := metric_fault(name, value, direction):
+            raise RecordError(path, f"{fault}; mend the file if you know what was measured, or repeat the run")
     content["metrics"] = {name: _number_or_nan(value) for name, value in content["metrics"].items()}
-    content["history"] = _finite_columns(content.get("history", {}))
     return Record(**content)
 
 
 def _number_or_nan(value: float | None) -> float:
-    finite = finite_or_none(value)
-    return math.nan if finite is None else float(finite)
+    return math.nan if value is None else value + 0.0  # a float, and 0.0 for -0.0
 
 
 def _thinned(history: dict[str, list[float | None]]) -> dict[str, list[float | None]]:
@@ -196,11 +203,6 @@ def _thinned(history: dict[str, list[float | None]]) -> dict[str, list[float | N
 
 def _finite_columns(history: dict[str, list[float | None]]) -> dict[str, list[float | None]]:
     return {name: [finite_or_none(value) for value in column] for name, column in history.items()}
-
-
-def _is_number_or_none(value: Any) -> bool:
-    """JSON itself has no NaN and no infinity, but Python writes and reads them."""
-    return value is None or isinstance(value, float) or is_number(value)
 
 
 def _is_method(method: dict[str, Any]) -> bool:
@@ -221,14 +223,19 @@ def _is_paper(paper: Any) -> bool:
 
 
 def _is_cost(cost: dict[str, Any]) -> bool:
-    return is_dict_of(cost, lambda value: is_number(value) and value >= 0) and set(_COST) <= cost.keys()
+    return (
+        is_dict_of(cost, lambda value: is_number(value) and 0 <= value < _MOST_COST)
+        and set(_COST) <= cost.keys()
+        and all(COUNT.holds(cost[name]) for name in _COUNTED)  # passes may be over a share of the examples
+    )
 
 
 def _is_environment(environment: dict[str, Any]) -> bool:
     return (
-        NAME.holds(environment.get("device"))
-        and is_dict_of(environment.get("packages"), NAME.holds)
-        and (environment.get("commit") is None or NAME.holds(environment["commit"]))
+        {"device", "packages", "commit"} <= environment.keys()
+        and NAME.holds(environment["device"])
+        and is_dict_of(environment["packages"], NAME.holds)
+        and (environment["commit"] is None or NAME.holds(environment["commit"]))
         and COUNT.holds(environment.get("threads", 0))
     )
 
@@ -238,12 +245,18 @@ def _is_history(history: dict[str, Any]) -> bool:
     return (
         is_dict_of(history, lambda column: isinstance(column, list))
         and all(len(column) == len(columns[0]) <= _MOST_ROWS for column in columns)
-        and all(_is_number_or_none(value) for column in columns for value in column)
+        and all(NUMBER_OR_NULL.holds(value) for column in columns for value in column)
         and all(is_number(step) for step in history.get("step", [None] if columns else []))
     )
 
 
-_COST = ("train_seconds", "seconds_per_step", "forward_passes", "backward_passes", "steps", "peak_memory_bytes")
+_COUNTED = ("steps", "peak_memory_bytes")
+_COST = ("train_seconds", "seconds_per_step", "forward_passes", "backward_passes", *_COUNTED)
+
+COST = Rule(
+    f"an object of {', '.join(_COST)}, each a number from 0 to {_MOST_COST:g}, the last two whole ones", _is_cost
+)
+"""What a training costs, as it stands in records and trials."""
 
 _RULES = {
     **dict.fromkeys(("task", "task_label", "model", "label"), NAME),
@@ -253,7 +266,7 @@ _RULES = {
         _is_method,
     ),
     "seed": SEED,
-    "metrics": Rule("metric name to a number or null", lambda metrics: is_dict_of(metrics, _is_number_or_none)),
+    "metrics": Rule("metric name to a number or null", lambda metrics: is_dict_of(metrics, NUMBER_OR_NULL.holds)),
     "directions": Rule(
         'metric name to "higher" or "lower"',
         lambda directions: is_dict_of(directions, lambda direction: direction in ("higher", "lower")),
@@ -264,7 +277,7 @@ _RULES = {
         'an object of "source" and "fingerprint"',
         lambda data: is_dict_of(data, NAME.holds) and {"source", "fingerprint"} <= data.keys(),
     ),
-    "cost": Rule(f"an object of {', '.join(_COST)}, each a number of at least 0", _is_cost),
+    "cost": COST,
     "arguments": Rule(
         'flag to value, "optim" a printable name',  # the base goes by it in tables and figures
         lambda arguments: is_dict_of(arguments, lambda value: True) and NAME.holds(arguments.get("optim", "unknown")),

@@ -6,7 +6,19 @@ from pathlib import Path
 from typing import Any
 
 from hf_vasso.results.files import write_json
-from hf_vasso.results.reading import COUNT, NAME, SEED, TEXT, Rule, is_dict_of, is_number, read_entries
+from hf_vasso.results.reading import (
+    COUNT,
+    NAME,
+    NUMBER_OR_NULL,
+    OBJECT,
+    REPEAT_SUITE,
+    SEED,
+    TEXT,
+    Rule,
+    is_dict_of,
+    is_list_of,
+    read_entries,
+)
 
 __all__ = ["SUITE_FILE", "PlannedRun", "SuitePlan", "read_suite_plan", "write_suite_plan"]
 
@@ -81,7 +93,7 @@ def read_suite_plan(path: Path) -> SuitePlan:
     Raises:
         RecordError: The file is too large, broken, of another schema, or an entry is missing, unknown or wrong.
     """
-    content = read_entries(path, SuitePlan, _SCHEMA, _RULES)
+    content = read_entries(path, SuitePlan, _SCHEMA, _RULES, REPEAT_SUITE)
     return SuitePlan(**{**content, "runs": [PlannedRun(**run) for run in content["runs"]]})
 
 
@@ -102,21 +114,20 @@ def _is_contrast(pair: Any) -> bool:
 def _is_choice(choice: Any) -> bool:
     return (
         isinstance(choice, dict)
-        and is_dict_of(choice.get("chosen"), lambda value: True)
+        and OBJECT.holds(choice.get("chosen"))
         and all(holds(choice[name]) for name, holds in _OF_CHOICE.items() if name in choice)
     )
 
 
-def _is_score(value: Any) -> bool:
-    return value is None or is_number(value)
-
-
 # What sentences and numbers are made of; the rest of a choice is printed as it is.
 _OF_CHOICE: dict[str, Callable[[Any], bool]] = {
+    "trials": COUNT.holds,
+    "metric": lambda metric: metric is None or NAME.holds(metric),
     "holdout_samples": lambda value: COUNT.holds(value) and value > 0,
-    "notes": lambda notes: isinstance(notes, list) and all(map(NAME.holds, notes)),
-    "score": _is_score,
-    "runner_up_score": _is_score,
+    "seeds": lambda seeds: is_list_of(seeds, SEED.holds),
+    "notes": lambda notes: is_list_of(notes, NAME.holds),
+    "score": NUMBER_OR_NULL.holds,
+    "runner_up_score": NUMBER_OR_NULL.holds,
 }
 
 _RULES = {

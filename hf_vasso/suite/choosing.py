@@ -93,6 +93,8 @@ def leading_scores(choice: Mapping[str, Any]) -> dict[str, float | None]:
     chosen = choice["chosen"] or {}
     stage = [entry for entry in choice["scores"] if entry["values"].keys() == chosen.keys()]
     score = next((entry["score"] for entry in stage if entry["values"] == chosen), None)
+    if score is None:
+        return {"score": None, "runner_up_score": None}
     others = [entry["score"] for entry in stage if entry["values"] != chosen and entry["score"] is not None]
     # None of them is better, whichever direction that is.
     return {"score": score, "runner_up_score": min(others, key=lambda other: abs(other - score), default=None)}

@@ -10,11 +10,12 @@ from hf_vasso.results.failure import FAILURE_FILE, read_failure
 from hf_vasso.results.reading import RecordError, finite_or_none
 from hf_vasso.results.record import RESULT_FILE, read_record
 from hf_vasso.results.suite_plan import SuitePlan, write_suite_plan
+from hf_vasso.suite.choice_file import SELECTION_FILE
 from hf_vasso.suite.choosing import leading_scores, why_none
 from hf_vasso.suite.planning import TRIAL_RUN_FOLDER, TRIALS_FOLDER, Cell, Run, grid_runs, run_state
 from hf_vasso.suite.processes import MakeJobs, Outcome
 from hf_vasso.suite.progress import Progress
-from hf_vasso.suite.selection import SELECTION_FILE, known_choices, select
+from hf_vasso.suite.selection import known_choices, select
 from hf_vasso.suite.suite_file import SuiteFile
 from hf_vasso.suite.trials import TRIAL_FILE, read_trial
 from hf_vasso.suite.work import LOG_FILE, Job, delete_checkpoints, keep_failure
@@ -161,6 +162,8 @@ def _reason(run: Run) -> str:
 def _score_and_cost(run: Run) -> tuple[str, float | None, Mapping[str, Any]]:
     if run.tries is None:
         record = read_record(run.folder / RESULT_FILE)
+        if not record.metrics:
+            raise RecordError(run.folder, "the record has no metrics; delete it and repeat the suite's command")
         return *next(iter(record.metrics.items())), record.cost
     result = read_trial(run.folder)
     if result is None:

@@ -10,12 +10,13 @@ from typing import Any
 from accelerate.utils import patch_environment
 
 from hf_vasso.results.suite_plan import SUITE_FILE
+from hf_vasso.suite.choice_file import SELECTION_FILE
 from hf_vasso.suite.cluster import cluster_workers, runs_on_cluster
 from hf_vasso.suite.listing import describe_suite
 from hf_vasso.suite.maker import Maker
 from hf_vasso.suite.planning import TRIALS_FOLDER, Run, grid_runs
 from hf_vasso.suite.processes import graphics_cards, runs_on_this_machine, start_server, stop_on_signals
-from hf_vasso.suite.selection import SELECTION_FILE, check_trials, known_choices, planned_trials
+from hf_vasso.suite.selection import check_trials, known_choices, planned_trials
 from hf_vasso.suite.suite_file import SuiteFile, read_suite_file
 from hf_vasso.suite.work import LOG_FILE
 from hf_vasso.tasks.errors import user_errors

@@ -2,12 +2,10 @@
 
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from hf_vasso.results.files import write_json
-from hf_vasso.results.reading import Rule, is_dict_of, read_entries
+from hf_vasso.suite.choice_file import read_choices, write_choices
 from hf_vasso.suite.choosing import best_values, with_stage
 from hf_vasso.suite.grids import Grid, combinations, count_trials, method_grids
 from hf_vasso.suite.planning import (
@@ -22,26 +20,9 @@ from hf_vasso.suite.planning import (
 from hf_vasso.suite.suite_file import SuiteFile
 from hf_vasso.suite.trials import read_trial
 
-__all__ = ["SELECTION_FILE", "check_trials", "known_choices", "planned_trials", "select"]
-
-SELECTION_FILE = "selection.json"
-_SCHEMA = 1
+__all__ = ["check_trials", "known_choices", "planned_trials", "select"]
 
 Values = dict[str, Any]
-
-
-@dataclass(frozen=True)
-class _SelectionFile:
-    """What stands in `selection.json`: task label to method label to choice."""
-
-    tasks: dict[str, dict[str, dict[str, Any]]]
-    schema: int = _SCHEMA
-
-
-_CHOICES = Rule(
-    "task label to method label to choice",
-    lambda tasks: is_dict_of(tasks, lambda methods: is_dict_of(methods, lambda choice: isinstance(choice, dict))),
-)
 
 
 def planned_trials(suite: SuiteFile, fresh: bool = False) -> tuple[list[Run], bool]:
@@ -88,8 +69,17 @@ def check_trials(trials: Sequence[Run]) -> None:
     Raises:
         ValueError: The message names the trial and the flag.
     """
+    measured: dict[Cell, tuple[str, str]] = {}
     for trial in trials:
         result, asked = read_trial(trial.folder), recorded_arguments(trial)
+        if result:
+            what, cell = (result.metric, result.direction), Cell(trial.planned.task_label, trial.planned.label)
+            if measured.setdefault(cell, what) != what:
+                raise ValueError(
+                    f"the trial in {trial.folder} was scored by {what[0]} ({what[1]} is better), and another one of "
+                    f"{cell.task} with {cell.method} by {measured[cell][0]}; delete the wrong trial.json and repeat "
+                    "the suite's command"
+                )
         before = result.arguments if result else {}
         for name in sorted(before.keys() & asked.keys()):
             if before[name] != asked[name]:
@@ -111,10 +101,7 @@ def known_choices(suite: SuiteFile) -> dict[Cell, dict[str, Any]]:
         The choices in `selection.json` that are for what the file says, "chosen" among their entries; others are made
         anew.
     """
-    path = suite.output_dir / SELECTION_FILE
-    if not path.exists():
-        return {}
-    tasks = read_entries(path, _SelectionFile, _SCHEMA, {"tasks": _CHOICES})["tasks"]
+    tasks = read_choices(suite.output_dir)
     kept = {}
     for cell, grids in _grids(suite).items():
         choice, new = tasks.get(cell.task, {}).get(cell.method, {}), _no_choice(suite, cell, grids)
@@ -196,4 +183,4 @@ def _write_choices(suite: SuiteFile, choices: Mapping[Cell, dict[str, Any]]) -> 
     tasks: dict[str, dict[str, Any]] = {}
     for cell, choice in choices.items():
         tasks.setdefault(cell.task, {})[cell.method] = choice
-    write_json(suite.output_dir / SELECTION_FILE, asdict(_SelectionFile(tasks)))
+    write_choices(tasks, suite.output_dir)

@@ -1,13 +1,15 @@
 """What is kept of a trial: `trial.json`, from which numbers are chosen. It is no record, so no report reads it."""
 
 import math
+import os
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from hf_vasso.results.files import write_json
-from hf_vasso.results.reading import read_entries
-from hf_vasso.results.record import Record
+from hf_vasso.results.metric_ranges import metric_fault
+from hf_vasso.results.reading import NAME, NUMBER_OR_NULL, OBJECT, REPEAT_SUITE, SEED, RecordError, Rule, read_entries
+from hf_vasso.results.record import COST, Record
 
 __all__ = ["TRIAL_FILE", "TrialResult", "read_trial", "trial_result", "write_trial"]
 
@@ -91,7 +93,24 @@ def read_trial(folder: Path) -> TrialResult | None:
         The result, None where there is none yet.
 
     Raises:
-        RecordError: The file is broken, of another schema, or an entry is missing, unknown or of a wrong type.
+        RecordError: The file is broken, of another schema, or an entry is missing, unknown or wrong.
     """
     path = folder / TRIAL_FILE
-    return TrialResult(**read_entries(path, TrialResult, _SCHEMA, {})) if path.exists() else None
+    if not os.path.lexists(path):
+        return None
+    result = TrialResult(**read_entries(path, TrialResult, _SCHEMA, _RULES, REPEAT_SUITE))
+    if fault := metric_fault(result.metric, result.score, result.direction):
+        raise RecordError(path, f"{fault}; {REPEAT_SUITE}")
+    return result
+
+
+_RULES = {
+    "values": OBJECT,
+    "seed": SEED,
+    "metric": NAME,
+    "direction": Rule('"higher" or "lower"', lambda direction: direction in ("higher", "lower")),
+    "score": NUMBER_OR_NULL,
+    "loss": NUMBER_OR_NULL,
+    "arguments": OBJECT,
+    "cost": COST,
+}

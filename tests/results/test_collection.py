@@ -126,6 +126,37 @@ def test_of_one_seed_with_two_results_none_is_used(tmp_path):
     assert reasons(collection) == dict.fromkeys(("a/result.json", "b/result.json"), reason)
 
 
+def test_a_number_that_is_written_otherwise_is_the_same_number(tmp_path):
+    for seed, epochs in enumerate(("3", "3.0", "3e0")):
+        path = write(make_record("sam", seed), tmp_path, str(seed))
+        path.write_text(path.read_text().replace('"num_train_epochs": 3.0', f'"num_train_epochs": {epochs}'))
+    assert len(collect(tmp_path).records) == 3
+
+
+def test_the_paths_of_many_copies_are_counted(tmp_path):
+    for number in range(12):
+        write(make_record("sam", 1, number / 100), tmp_path, f"{number:02}")
+    found = reasons(collect(tmp_path))
+    assert len(found) == 12
+    assert (
+        "in 00/result.json, 01/result.json, 02/result.json, 03/result.json, 04/result.json and 7 more"
+        in found["11/result.json"]
+    )
+
+
+@pytest.mark.parametrize("accuracy", [77.5, 1e99, -3.0])
+def test_what_cannot_be_an_accuracy_is_in_no_mean(tmp_path, accuracy):
+    write(make_record("sam", 0), tmp_path, "a")
+    write(make_record("sam", 1, accuracy), tmp_path, "b")
+    path = write(make_record("sam", 2), tmp_path, "c")
+    path.write_text(path.read_text().replace('"commit": ', '"commits": '))
+    collection = collect(tmp_path)
+    assert [record.seed for record in collection.records] == [0]
+    found = reasons(collection)
+    assert f"accuracy is from 0 to 1, got {accuracy}" in found["b/result.json"]
+    assert 'environment must be an object of "device", "packages"' in found["c/result.json"]
+
+
 def test_runs_with_other_flags_are_no_repetitions(tmp_path):
     record = make_record("sam", 0)
     write(record, tmp_path, "a")

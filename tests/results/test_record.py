@@ -85,7 +85,12 @@ ENVIRONMENT = RECORD.environment
         ({"train_examples": -1}, "train_examples must be a whole number, at least 0, got -1"),
         ({"metrics": {"accuracy": "0.5"}}, "metrics must be metric name to a number or null, got {'accuracy': '0.5'}"),
         ({"metrics": {"accuracy": True}}, "metrics must be metric name to a number or null"),
-        ({"metrics": {"accuracy": 10**400}}, "metrics must be metric name to a number or null"),
+        ({"metrics": {"accuracy": 10**400}}, r"not a JSON file \(a whole number of 401 characters\)"),
+        ({"metrics": {"accuracy": 77.5}}, "result.json: accuracy is from 0 to 1, got 77.5; mend the file if you know"),
+        ({"metrics": {"accuracy": 1e99}}, r"accuracy is from 0 to 1, got 1e\+99"),
+        ({"metrics": {"accuracy": -3}}, "accuracy is from 0 to 1, got -3"),
+        ({"directions": {"accuracy": "lower"}}, "higher values of accuracy are better, got 'lower'"),
+        ({"majority": {"accuracy": 50}}, "accuracy is from 0 to 1, got 50"),
         ({"directions": {"accuracy": "up"}}, 'directions must be metric name to "higher" or "lower"'),
         ({"directions": {}}, "directions must name the same metrics"),
         ({"method": {"name": "sam"}}, "method must be an object of"),
@@ -95,7 +100,10 @@ ENVIRONMENT = RECORD.environment
         ({"cost": {key: value for key, value in COST.items() if key != "steps"}}, "cost must be an object of"),
         ({"cost": {**COST, "steps": -1}}, "cost must be an object of"),
         ({"cost": {**COST, "steps": math.nan}}, "cost must be an object of"),
+        ({"cost": {**COST, "steps": 1.5}}, "cost must be an object of"),
+        ({"cost": {**COST, "train_seconds": 1e99}}, "cost must be an object of .*, each a number from 0 to 1e"),
         ({"data": {"source": "local files"}}, 'data must be an object of "source" and "fingerprint"'),
+        ({"environment": {"device": "cpu", "packages": {}}}, 'environment must be an object of "device", "packages"'),
         ({"environment": {**ENVIRONMENT, "device": None}}, "environment must be an object of"),
         ({"environment": {**ENVIRONMENT, "packages": {"torch": 2}}}, "environment must be an object of"),
         ({"environment": {**ENVIRONMENT, "threads": "one"}}, "environment must be an object of"),
@@ -185,12 +193,79 @@ def test_a_long_history_is_thinned_in_the_file(tmp_path, rows):
     assert history["loss"] == [1 / step for step in kept]  # rows stay rows
 
 
-@pytest.mark.parametrize("literal", ["NaN", "Infinity", "-Infinity", "1e999", "1e308", "null"])
-def test_every_spelling_of_not_finite_is_read(tmp_path, literal):
+@pytest.mark.parametrize("literal", ["NaN", "Infinity", "-Infinity", "1e999", "1e308"])
+def test_what_is_not_finite_is_null_and_nothing_else(tmp_path, literal):
+    path = file_with(tmp_path, '"accuracy": 0.5', f'"accuracy": {literal}')
+    with pytest.raises(RecordError, match="metrics must be metric name to a number or null"):
+        read_record(path)
+    path = file_with(tmp_path, '"accuracy": 0.5', '"accuracy": null')
+    assert math.isnan(read_record(path).metrics["accuracy"])
+
+
+def file_with(tmp_path, old: str, new: str):
+    """A record in which a piece of the text is another one."""
     write_record(RECORD, tmp_path)
     path = tmp_path / "result.json"
-    path.write_text(path.read_text().replace('"accuracy": 0.5', f'"accuracy": {literal}'))
-    assert math.isnan(read_record(path).metrics["accuracy"])
+    assert old in path.read_text()
+    path.write_text(path.read_text().replace(old, new))
+    return path
+
+
+@pytest.mark.parametrize(
+    ("metric", "inside", "outside"),
+    [
+        ("accuracy", [0, 1, 0.5, -0.0, 1 + 1e-9], [1.01, -0.01, 77.5]),
+        ("f1_mismatched", [0, 1], [87.2]),
+        ("matthews_correlation", [-1, 0, 1.0000000000000002], [-1.5, 62.4]),
+        ("spearmanr", [-0.2, 1], [2]),
+        ("expected_calibration_error", [0, 0.3], [-0.1, 3]),
+        ("bleu", [0, 100.00000000000004], [-1, 101]),
+        ("validation_chrf", [50], [100.5]),
+        ("loss", [0, 1e9], [-0.1]),
+        ("validation_perplexity", [1, 1e30], [0.5]),
+        ("words_of_others", [-1e90, 77.5, 1e90], []),
+    ],
+)
+def test_the_range_of_each_metric(tmp_path, metric, inside, outside):
+    lower = any(word in metric for word in ("loss", "calibration", "perplexity"))
+    directions = {metric: "lower" if lower else "higher"}
+    for value in (*inside, *outside):
+        write_record(replace(RECORD, metrics={metric: value}, directions=directions), tmp_path)
+        if value in inside:
+            assert read_record(tmp_path / "result.json").metrics == {metric: value}
+        else:
+            with pytest.raises(RecordError, match=f"result.json: {metric} is .*got {value}"):
+                read_record(tmp_path / "result.json")
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ('"seed": 3,', '"seed": 3, "seed": 4,'),
+        ('"accuracy": 0.5', '"accuracy": 0.5, "accuracy": 0.9'),
+        ('"accuracy": 0.5', '"accuracy": 0.5, "\\u0061ccuracy": 0.5'),
+    ],
+)
+def test_a_key_that_stands_there_twice(tmp_path, old, new):
+    with pytest.raises(RecordError, match="the key '(seed|accuracy)' stands there twice"):
+        read_record(file_with(tmp_path, old, new))
+
+
+@pytest.mark.parametrize("seed", ["true", "3.0", "3e0", '"3"', "-0.0", "NaN"])
+def test_a_seed_is_a_whole_number(tmp_path, seed):
+    with pytest.raises(RecordError, match="result.json: seed must be of type int"):
+        read_record(file_with(tmp_path, '"seed": 3', f'"seed": {seed}'))
+
+
+def test_a_file_that_is_too_deep_to_be_copied(tmp_path):
+    deep = "[" * 200 + "]" * 200
+    with pytest.raises(RecordError, match="stand in each other more than 50 deep"):
+        read_record(file_with(tmp_path, '"optim"', f'"deep": {deep}, "optim"'))
+
+
+def test_a_zero_has_no_sign(tmp_path):
+    read = read_record(file_with(tmp_path, '"accuracy": 0.5', '"accuracy": -0.0'))
+    assert str(read.metrics["accuracy"]) == "0.0"
 
 
 def test_html_in_a_name_is_a_name(tmp_path):

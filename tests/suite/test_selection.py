@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from hf_vasso.results.failure import Failure, write_failure
-from hf_vasso.results.record import Record
+from hf_vasso.results.record import Record, RecordError
 from hf_vasso.suite.choosing import why_none
 from hf_vasso.suite.planning import Cell, Run, recorded_arguments
 from hf_vasso.suite.selection import check_trials, known_choices, planned_trials, select
@@ -17,6 +17,9 @@ from hf_vasso.suite.trials import TrialResult, read_trial, trial_result, write_t
 
 SAM, NONE = Cell("agreement", "sam"), Cell("agreement", "none")
 STAGES = [{"learning_rate": [0.001, 0.002, 0.004]}, {"rho": [0.1, 0.2]}]
+
+COST = dict.fromkeys(("train_seconds", "seconds_per_step", "forward_passes", "backward_passes"), 1.0)
+COST |= {"steps": 1, "peak_memory_bytes": 1}
 
 # What a trial gives: score and loss; None for one that fails.
 Outcome = tuple[float | None, float | None] | None
@@ -41,8 +44,9 @@ class Made:
                 )
             else:
                 arguments = recorded_arguments(trial)
+                metric = "accuracy" if self.direction == "higher" else "validation_loss"
                 result = TrialResult(
-                    trial.tries, planned.seed, "accuracy", self.direction, *outcome, arguments=arguments, cost={}
+                    trial.tries, planned.seed, metric, self.direction, *outcome, arguments=arguments, cost=COST
                 )
                 write_trial(result, trial.folder)
 
@@ -241,5 +245,73 @@ def test_broken_files_are_named(suite):
         check_trials([trial])
     selection = Path(file.output_dir, "selection.json")
     selection.write_text('{"schema": 1, "tasks": {"agreement": []}}')
-    with pytest.raises(ValueError, match="selection.json: tasks must be task label to method label to choice"):
+    with pytest.raises(ValueError, match="selection.json: tasks must be task label to method label to a choice"):
+        known_choices(file)
+
+
+def test_a_trial_that_was_scored_otherwise_is_refused(suite):
+    file = suite()
+    select(file, Made(peak))
+    trials = planned_trials(file)[0]
+    path = trials[1].folder / "trial.json"
+    path.write_text(path.read_text().replace('"accuracy"', '"bits"').replace('"higher"', '"lower"'))
+    with pytest.raises(ValueError, match=r"was scored by bits \(lower is better\), and another .* by accuracy"):
+        check_trials(trials)
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ('"loss": 0.5', '"loss": NaN'),
+        ('"score": 0.', '"score": 7.'),
+        ('"direction": "higher"', '"direction": "lower"'),
+        ('"direction": "higher"', '"direction": "up"'),
+        ('"seed": 2', '"seed": 2.0'),
+        ('"steps": 1', '"step": 1'),
+        ('"values": {', '"values": {"": 1, '),
+    ],
+)
+def test_a_trial_of_right_syntax_and_wrong_content(suite, old, new):
+    file = suite()
+    select(file, Made(peak))
+    trial = planned_trials(file)[0][0]
+    path = trial.folder / "trial.json"
+    assert old in path.read_text()
+    path.write_text(path.read_text().replace(old, new))
+    with pytest.raises(RecordError, match="trial.json: .*delete it and repeat the suite's command"):
+        read_trial(trial.folder)
+
+
+def without(name: str) -> Callable[[dict[str, Any]], Any]:
+    return lambda choice: choice.pop(name)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        *map(without, ("chosen", "trials", "metric", "holdout_samples", "seeds", "notes", "scores", "asked")),
+        lambda choice: choice.update(more=1),
+        lambda choice: choice.update(chosen="rho"),
+        lambda choice: choice.update(chosen={"learning_rate": 0.001}),
+        lambda choice: choice["chosen"].update(learning_rate=5.0),
+        lambda choice: choice.update(seeds=[True]),
+        lambda choice: choice.update(notes=["a\nb"]),
+        lambda choice: choice["scores"].append({}),
+        lambda choice: choice["scores"][0].update(score=None),
+        lambda choice: choice["scores"][0].update(score=77.5),
+        lambda choice: choice["scores"][0].update(score=float("nan")),
+        lambda choice: choice["scores"][0].update(values=[]),
+        lambda choice: choice["scores"][0].update(status="made up"),
+        lambda choice: choice["asked"].update(stages=[[0.1]]),
+        lambda choice: choice.update(trials=-1, metric=3),
+    ],
+)
+def test_a_choice_of_right_syntax_and_wrong_content(suite, change):
+    file = suite()
+    select(file, Made(peak))
+    path = Path(file.output_dir, "selection.json")
+    content = json.loads(path.read_text())
+    change(content["tasks"]["agreement"]["sam"])
+    path.write_text(json.dumps(content))
+    with pytest.raises(RecordError, match="selection.json: tasks must .*; delete it and repeat the suite's command"):
         known_choices(file)

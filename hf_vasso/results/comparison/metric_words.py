@@ -3,6 +3,8 @@
 import math
 from collections.abc import Iterable, Sequence
 
+from hf_vasso.results.metric_ranges import MISMATCHED, VALIDATION, base_metric
+
 __all__ = [
     "CALIBRATION",
     "CORRECTED_TOGETHER",
@@ -26,14 +28,13 @@ HEADLINE = "headline"
 CORRECTED_TOGETHER = (HEADLINE, LOSS, CALIBRATION)
 """The kinds of metrics that are tested, each corrected apart from the others."""
 SCORE = "score"  # a task's score in an average over tasks
-_VALIDATION = "validation_"  # the prefix of what stands beside scores of a test part
 SECONDARY = (
     LOSS,
     CALIBRATION,
     "bleu",
     "bleu_tokenized",
     "chrf",
-    *(_VALIDATION + name for name in ("bleu", LOSS, "perplexity")),
+    *(VALIDATION + name for name in ("bleu", LOSS, "perplexity")),
 )
 """What is printed beside a task's scores."""
 
@@ -55,7 +56,6 @@ _NAMES = {
     "chrf": "chrF",
 }
 _TWO_DECIMALS = {"bleu", "bleu_tokenized", "chrf", "perplexity"}
-_MISMATCHED = "_mismatched"
 _LARGE = 1e6
 
 
@@ -73,26 +73,26 @@ def metric_name(metric: str) -> str:
         >>> metric_name("f1"), metric_name("accuracy_mismatched"), metric_name("validation_bleu")
         ('F1', 'accuracy (mismatched)', 'validation sacreBLEU')
     """
-    base = _base(metric)
+    base = base_metric(metric)
     name = _NAMES.get(base, base.replace("_", " "))
-    name = f"validation {name}" if metric.startswith(_VALIDATION) else name
-    return f"{name} (mismatched)" if metric.endswith(_MISMATCHED) else name
+    name = f"validation {name}" if metric.startswith(VALIDATION) else name
+    return f"{name} (mismatched)" if metric.endswith(MISMATCHED) else name
 
 
 def kind_of(metric: str) -> str | None:
     """Which of `CORRECTED_TOGETHER` a metric is where it is not the headline; None if it is not tested."""
-    return base if (base := metric.removeprefix(_VALIDATION)) in (LOSS, CALIBRATION) else None
+    return base if (base := metric.removeprefix(VALIDATION)) in (LOSS, CALIBRATION) else None
 
 
 def is_score(metric: str) -> bool:
     """Whether a metric is one that GLUE judges by, on any of a task's validation splits."""
-    return _base(metric) in _SCORES
+    return base_metric(metric) in _SCORES
 
 
 def in_print_order(metrics: Iterable[str]) -> tuple[str, ...]:
     """The metrics of one task as GLUE prints them: F1 before accuracy, and MNLI's matched before its mismatched."""
     order = list(_SCORES)
-    return tuple(sorted(metrics, key=lambda metric: (metric.endswith(_MISMATCHED), order.index(_base(metric)))))
+    return tuple(sorted(metrics, key=lambda metric: (metric.endswith(MISMATCHED), order.index(base_metric(metric)))))
 
 
 def shared_name(metrics: Sequence[str]) -> str:
@@ -109,14 +109,14 @@ def shared_name(metrics: Sequence[str]) -> str:
         >>> shared_name(["f1", "accuracy"]), shared_name(["accuracy", "accuracy_mismatched"])
         ('F1/accuracy', 'accuracy m/mm')
     """
-    bases = dict.fromkeys(map(_base, metrics))
+    bases = dict.fromkeys(map(base_metric, metrics))
     name = "/".join(map(metric_name, bases))
     return f"{name} m/mm" if len(bases) < len(metrics) else name
 
 
 def is_percent(metric: str) -> bool:
     """Whether a metric is a share that is printed in %."""
-    return _base(metric) in {*_SCORES, SCORE, CALIBRATION}
+    return base_metric(metric) in {*_SCORES, SCORE, CALIBRATION}
 
 
 def format_value(metric: str, value: float) -> str:
@@ -183,15 +183,11 @@ def format_estimate(metric: str, mean: float, low: float, high: float, unit: str
     return f"{words} [{format_difference(metric, low)}, {format_difference(metric, high)}]"
 
 
-def _base(metric: str) -> str:
-    return metric.removeprefix(_VALIDATION).removesuffix(_MISMATCHED)
-
-
 def _print_as(metric: str) -> tuple[float, int]:
     """The factor and the decimals with which a metric is printed."""
     if is_percent(metric):
         return 100.0, 1
-    return 1.0, 2 if _base(metric) in _TWO_DECIMALS else 4
+    return 1.0, 2 if base_metric(metric) in _TWO_DECIMALS else 4
 
 
 def _in_decimals(number: float, decimals: int, sign: str = "") -> str:

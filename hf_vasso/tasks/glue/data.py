@@ -3,6 +3,7 @@
 import hashlib
 import json
 import math
+import reprlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -11,6 +12,7 @@ from typing import Any
 
 import datasets
 
+from hf_vasso.results.words import listed
 from hf_vasso.spelling import unknown_name
 from hf_vasso.tasks.data_files import SUFFIXES, cached, find_file, place, rows
 from hf_vasso.tasks.errors import DataError
@@ -19,6 +21,8 @@ from hf_vasso.tasks.hub import load_from_hub
 
 __all__ = ["TaskData", "fingerprint", "joint_fingerprint", "load_task", "task_features"]
 
+_LARGEST_IDX = 2**31 - 1  # what an int32 holds, as the column is on the hub
+_MOST_DIGITS = 20
 _HIDDEN = -1  # the label of test examples on the hub, for classes and numbers alike
 
 
@@ -145,49 +149,89 @@ def _example(task: Task, split: str, row: dict[str, Any], position: int) -> dict
         row = {**row, "label": _HIDDEN}
     for column in (*task.columns, "label"):
         if column not in row:
-            raise ValueError(f"column {column!r} of task {task.name} is missing; the row has {', '.join(row)}")
+            raise ValueError(
+                f"column {column!r} of task {task.name} is missing; the row has {listed(map(_name, row))}"
+            )
     for column in task.columns:
         if not isinstance(row[column], str):
-            raise ValueError(f"column {column!r} must hold text, got {row[column]!r}")
+            raise ValueError(f"column {column!r} must hold text, got {reprlib.repr(row[column])}")
     texts = {column: row[column] for column in task.columns}
     return {**texts, "label": _label(task, split, row["label"]), "idx": _idx(task, split, row, position)}
 
 
 def _label(task: Task, split: str, value: Any) -> int | float:
-    return _number_label(task, value) if task.is_regression else _class_label(task, split, value)
+    return _number_label(task, split, value) if task.is_regression else _class_label(task, split, value)
 
 
-def _number_label(task: Task, value: Any) -> float:
-    try:
-        number = float(value)
-    except (TypeError, ValueError):
-        number = math.nan
-    if not math.isfinite(number):
-        raise ValueError(f"the label of task {task.name} must be a finite number, got {value!r}")
+def _number_label(task: Task, split: str, value: Any) -> float:
+    number = _number(value)
+    if number is None or not math.isfinite(number):
+        raise ValueError(f"the label of task {task.name} must be a finite number, got {reprlib.repr(value)}")
+    low, high = task.label_range
+    hidden = split in task.test_splits and number == _HIDDEN
+    if not hidden and not low <= number <= high:
+        raise ValueError(
+            f"the label of task {task.name} must be from {low:g} to {high:g}, got {reprlib.repr(value)}; "
+            "-1 (hidden) stands only in a test split"
+        )
     return number
+
+
+def _number(value: Any) -> float | None:
+    """A number, or the one that a text spells in digits alone: Python also takes True, "1_0" and digits of others."""
+    if isinstance(value, bool) or (isinstance(value, str) and not (value.isascii() and "_" not in value)):
+        return None
+    try:
+        return float(value)
+    except (OverflowError, TypeError, ValueError):
+        return None
+
+
+def _name(column: str) -> str:
+    """A column's name, cut where it is long."""
+    return reprlib.repr(column)[1:-1]
 
 
 def _class_label(task: Task, split: str, value: Any) -> int:
     if value in task.label_names:
         return task.label_names.index(value)
-    label = int(value) if isinstance(value, str) and value.removeprefix("-").isdecimal() else value
+    label = int(value) if isinstance(value, str) and _is_digits(value) else value
     hidden = split in task.test_splits and label == _HIDDEN
     # JSON's true is an int to Python, but it is no label.
     if type(label) is int and (hidden or 0 <= label < task.num_labels):
         return label
     known = ", ".join(f"{number} ({name})" for number, name in enumerate(task.label_names))
-    raise ValueError(f"unknown label {value!r}; give {known}, as number or name, and -1 (hidden) only in a test split")
+    raise ValueError(
+        f"unknown label {reprlib.repr(value)}; give {known}, as number or name, and -1 (hidden) only in a test split"
+    )
+
+
+def _is_digits(text: str) -> bool:
+    """Whether a text is a whole number that fits."""
+    return text.isascii() and text.removeprefix("-").isdecimal() and len(text) <= _MOST_DIGITS
 
 
 def _idx(task: Task, split: str, row: dict[str, Any], position: int) -> int:
     value = row.get("idx", position)
-    try:
-        idx = int(value)
-    except (TypeError, ValueError):
-        raise ValueError(f"column 'idx' must hold integers, got {value!r}; leave it out to number the rows") from None
+    if not _is_whole(value):
+        raise ValueError(
+            f"column 'idx' must hold integers, got {reprlib.repr(value)}; leave it out to number the rows"
+        )
+    idx = int(value)
+    if abs(idx) > _LARGEST_IDX:
+        raise ValueError(
+            f"column 'idx' must hold integers below 2^31, got {reprlib.repr(value)}; number the rows anew"
+        )
     if split in task.test_splits and idx != position:
         raise ValueError(
             f"idx must be {position} here, as predictions are numbered in the order of a test split, got {idx}; "
             "sort the file by idx, beginning with 0, and leave nothing out"
         )
     return idx
+
+
+def _is_whole(value: Any) -> bool:
+    """Whether a value is a whole number: an integer, as text in CSV, or as a float where a column has gaps."""
+    if isinstance(value, str):
+        return _is_digits(value)
+    return type(value) is int or (isinstance(value, float) and value.is_integer())

@@ -1,5 +1,6 @@
 """The GLUE tasks as values in one table: columns, label names, metrics and splits, as on the Hugging Face hub."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -26,6 +27,7 @@ class Task:
         trained_on: The task whose training split is used, where a task has none of its own.
         hub_id: The data set on the hub of which the task is a configuration, None where there is none.
         direction: Whether "higher" or "lower" metrics are better.
+        label_range: The lowest and the highest label of a regression.
     """
 
     name: str
@@ -38,6 +40,7 @@ class Task:
     trained_on: str | None = None
     hub_id: str | None = HUB_ID
     direction: str = "higher"
+    label_range: tuple[float, float] = (-math.inf, math.inf)
 
     @property
     def splits(self) -> tuple[str, ...]:
@@ -94,6 +97,7 @@ _TASK_LIST = [
         label_names=(),
         metrics=("pearson", "spearmanr"),
         split_sizes={"train": 5749, "validation": 1500, "test": 1379},
+        label_range=(0.0, 5.0),
     ),
     Task(
         name="qqp",

@@ -14,7 +14,7 @@ from typing import Any
 
 import datasets
 
-from hf_vasso.tasks.data_files import SUFFIXES, cached, place, place_in_file, rows
+from hf_vasso.tasks.data_files import BYTE_ORDER_MARK, SUFFIXES, cached, place, place_in_file, rows
 from hf_vasso.tasks.errors import DataError
 from hf_vasso.tasks.hub import load_from_hub
 from hf_vasso.tasks.translation.cached_map import cached_map
@@ -229,7 +229,8 @@ def _lines(path: Path) -> Iterator[str]:
             for number, line in enumerate(lines, start=1):
                 if number == 1 and line.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
                     raise DataError(f"{path} is UTF-16; convert it, for example with iconv -f UTF-16 -t UTF-8")
-                yield line.decode(errors="replace").removeprefix("\ufeff").rstrip("\r\n")
+                text = line.decode(errors="replace").rstrip("\r\n")
+                yield text.removeprefix(BYTE_ORDER_MARK) if number == 1 else text
     except (OSError, EOFError, zlib.error) as error:
         raise DataError(f"{place(path, number + 1)}: {error}; mend the file or fetch it again") from error
 

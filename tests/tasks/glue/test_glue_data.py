@@ -177,6 +177,73 @@ def test_all_splits_are_loaded_when_none_is_named(folder):
 # What is refused
 
 
+@pytest.mark.parametrize(
+    "idx", ["2147483648", "-99999999999999999999", "1" * 5000, "7.5", "true", '"1_0"', "1e400", '""']
+)
+def test_idx_is_a_whole_number_that_fits(folder, idx):
+    (folder / "train.jsonl").write_text(f'{{"sentence1": "a", "sentence2": "b", "label": 1, "idx": {idx}}}\n')
+    message = error(folder)
+    assert message.startswith(f"{folder}/train.jsonl, line 1: ")
+    assert "column 'idx' must hold integers" in message or "Exceeds the limit (4300 digits)" in message
+    assert len(message) < 400
+
+
+@pytest.mark.parametrize(
+    "label", ["1e39", "1" + "0" * 400, '"1e39"', "5.01", "-1", "-0.1", "true", '"1_0"', "1e400", "[[1]]"]
+)
+def test_a_similarity_is_from_0_to_5(tmp_path, label):
+    (tmp_path / "stsb").mkdir()
+    path = tmp_path / "stsb" / "train.jsonl"
+    path.write_text(f'{json.dumps(ROWS[0])}\n{{"sentence1": "a", "sentence2": "b", "label": {label}}}\n')
+    message = error(tmp_path / "stsb", task=STSB)
+    assert message.startswith(f"{path}, line 2: the label of task stsb must be ")
+    assert len(message) < 400
+
+
+def test_a_column_that_stands_there_twice(folder):
+    (folder / "train.csv").write_text("sentence1,sentence2,label,sentence2\na,b,1,c\n")
+    assert error(folder) == (
+        f"{folder}/train.csv, line 1: the column 'sentence2' stands there twice; only one can be meant; mend the file "
+        "or fetch it again"
+    )
+    table = pyarrow.table([["a"], ["b"], ["c"], [1]], names=["sentence1", "sentence2", "sentence2", "label"])
+    (folder / "train.csv").unlink()
+    pyarrow.parquet.write_table(table, folder / "train.parquet")
+    assert "train.parquet, row 1: the column 'sentence2' stands there twice" in error(folder)
+
+
+@pytest.mark.parametrize("key", ["label", "\\u006cabel"])
+def test_a_json_key_that_stands_there_twice(folder, key):
+    text = f'{json.dumps(ROWS[0])}\n{{"sentence1": "a", "sentence2": "b", "label": 1, "{key}": 0}}\n'
+    (folder / "train.jsonl").write_text(text)
+    assert "train.jsonl, line 2: the key 'label' stands there twice" in error(folder)
+
+
+@pytest.mark.parametrize(
+    "more", ["[" * 100_000, "[" * 100_000 + "]" * 100_000, '{"a": ' * 90_000 + "1" + "}" * 90_000]
+)
+def test_json_that_is_too_deep(folder, more):
+    (folder / "train.jsonl").write_text(f'{json.dumps(ROWS[0])}\n{{"more": {more}}}\n')
+    assert "train.jsonl, line 2: objects and lists stand in each other too deep" in error(folder)
+
+
+@pytest.mark.parametrize("text", [rb"\ud800", rb"\udfff\ud800", b"\xed\xa0\x80"])
+def test_half_a_surrogate_pair(folder, text):
+    row = b'{"sentence1": "a%s", "sentence2": "b", "label": 1}\n'
+    (folder / "train.jsonl").write_bytes(row % b"" + row % text)
+    message = error(folder)
+    assert message.startswith(f"{folder}/train.jsonl, line 2: ")
+    assert "half a surrogate pair" in message or "codec can't decode" in message
+
+
+def test_a_byte_order_mark_is_one_only_before_the_first_line(folder):
+    mark = "\ufeff"
+    (folder / "train.csv").write_text(f"{mark}sentence1,sentence2,label\n{mark}a,b\x00,1\n")
+    assert load(folder).splits["train"].to_list() == [
+        {"sentence1": f"{mark}a", "sentence2": "b\x00", "label": 1, "idx": 0}
+    ]
+
+
 @pytest.mark.parametrize("suffix", WRITERS)
 def test_missing_column(folder, suffix):
     WRITERS[suffix](folder / f"train.{suffix}", [{"sentence1": "a", "text": "b", "label": 1}])
@@ -421,3 +488,34 @@ def test_a_file_is_parsed_once_as_long_as_it_stays_the_same(tmp_path, monkeypatc
     path.write_text('{"sentence1": "a", "sentence2": "b", "label": 0}\n')
     os.utime(path, ns=(0, 0))
     assert load_task(RTE, str(tmp_path), ["train"]).splits["train"]["label"][:] == [0]
+
+
+def test_a_file_that_changes_with_equal_size_and_time_is_parsed_again(tmp_path):
+    path = tmp_path / "rte" / "train.jsonl"
+    path.parent.mkdir()
+    for label in (1, 0):
+        path.write_text(f'{{"sentence1": "a", "sentence2": "b", "label": {label}}}\n')
+        os.utime(path, ns=(0, 0))
+        assert load_task(RTE, str(tmp_path), ["train"]).splits["train"]["label"][:] == [label]
+
+
+def test_a_file_with_another_time_alone_is_not_parsed_again(tmp_path, monkeypatch):
+    path = tmp_path / "rte" / "train.jsonl"
+    path.parent.mkdir()
+    path.write_text('{"sentence1": "a", "sentence2": "b", "label": 1}\n')
+    load_task(RTE, str(tmp_path), ["train"])
+    os.utime(path, ns=(0, 0))
+    monkeypatch.setattr("hf_vasso.tasks.glue.data._example", None)
+    assert load_task(RTE, str(tmp_path), ["train"]).splits["train"]["label"][:] == [1]
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may read every file")
+def test_a_file_that_may_not_be_read(folder):
+    write_jsonl(folder / "train.jsonl", ROWS)
+    (folder / "train.jsonl").chmod(0)
+    assert "train.jsonl cannot be read (Permission denied)" in error(folder)
+
+
+def test_a_folder_of_the_name_of_a_file(folder):
+    (folder / "train.csv").mkdir()
+    assert "found only train.csv/; name the file after the split" in error(folder)

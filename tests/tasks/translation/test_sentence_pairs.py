@@ -4,6 +4,7 @@ import csv
 import gzip
 import hashlib
 import json
+import os
 
 import datasets
 import pyarrow
@@ -93,6 +94,10 @@ def test_names_of_splits(tmp_path):
         ({"train.de.gz": gzip.compress(b"a\nb\n")[:-9], "train.en.gz": gzip.compress(b"a\nb\n")}, "train.de.gz, line"),
         ({"train.jsonl": b'{"de": "a", "en": "b"}\n{"de": "a"}\n'}, "train.jsonl, line 2: no text for language en"),
         ({"train.jsonl": b'{"translation": "a"}\n'}, "train.jsonl, line 1: no text for language de"),
+        ({"train.jsonl": b'{"de": "a", "en": "b", "de": "c"}\n'}, "train.jsonl, line 1: the key 'de' stands"),
+        ({"train.jsonl": b'{"translation": {"de": "a", "en": "\\ud83d"}}\n'}, "train.jsonl, line 1: half a surrogate"),
+        ({"train.jsonl": b'{"de": "a", "en": ' + b"[" * 99_999}, "train.jsonl, line 1: objects and lists stand"),
+        ({"train.csv": b"de,en,de\na,b,c\n"}, "train.csv, line 1: the column 'de' stands there twice"),
     ],
 )  # fmt: skip
 def test_broken_files(files, words, tmp_path):
@@ -100,6 +105,17 @@ def test_broken_files(files, words, tmp_path):
         (tmp_path / name).write_bytes(content)
     with pytest.raises(DataError, match=words):
         load_pairs(CORPUS, str(tmp_path), ["train"])
+
+
+@pytest.mark.parametrize("suffix", ["", ".gz"])
+def test_a_file_that_changes_with_equal_size_and_time_is_read_again(suffix, tmp_path):
+    for text in (b"eins\n", b"zwei\n"):
+        for language in ("de", "en"):
+            path = tmp_path / f"train.{language}{suffix}"
+            path.write_bytes(gzip.compress(text, mtime=0) if suffix else text)
+            os.utime(path, ns=(0, 0))
+        pairs = load_pairs(CORPUS, str(tmp_path), ["train"]).splits["train"]
+        assert texts_of(pairs) == [dict.fromkeys(("de", "en"), text.decode().strip())]
 
 
 def test_faults_have_their_lines(tmp_path):
