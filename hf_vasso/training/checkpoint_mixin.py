@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from transformers import Trainer
+from transformers.trainer import TRAINER_STATE_NAME
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 
 from hf_vasso.training.checkpoints import last_checkpoint, rotate, set_aside, whole_checkpoint
@@ -88,6 +89,15 @@ class CheckpointMixin(_Base):
             best, limit = self.state.best_model_checkpoint, self.args.save_total_limit
             if self.args.should_save and best is not None and limit == 1:
                 rotate(self._run_folder, None, limit, best)
+
+    def _load_callback_state(self) -> None:
+        try:
+            super()._load_callback_state()
+        except (TypeError, AttributeError) as error:
+            raise ValueError(
+                f"{TRAINER_STATE_NAME} has stateful_callbacks that do not fit this training ({error}): "
+                "give it those with which it began, or resume from another checkpoint"
+            ) from error
 
     def _load_best_model(self) -> None:
         self._seal_and_wait()

@@ -5,12 +5,14 @@ A checkpoint that is to be deleted or replaced gets `old-` before its name, whic
 when a newer checkpoint is whole. So a folder that is called `checkpoint-<step>` has never been deleted in part.
 """
 
+import json
 import logging
 import re
 import shutil
 import zipfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import NoneType
 from typing import Any
 
 from accelerate.utils import broadcast_object_list, gather_object
@@ -36,13 +38,22 @@ _CHECKPOINT = re.compile(rf"({_OLD})?checkpoint-(\d+)")
 _INTERRUPTED = "checkpoint-is-incomplete.txt"  # of the Trainer's own checkpoints at a SIGTERM, while they are written
 
 # What of a state the Trainer calculates with when it resumes.
-_STATE_TYPES = {
-    "global_step": int,
-    "max_steps": int,
-    "num_train_epochs": int,
+_STATE_TYPES: dict[str, tuple[type, ...]] = {
+    "global_step": (int,),
+    "max_steps": (int,),
+    "num_train_epochs": (int, float),
     "epoch": (int, float),
-    "log_history": list,
-    "stateful_callbacks": dict,
+    "logging_steps": (int, float),
+    "eval_steps": (int, float),
+    "save_steps": (int, float),
+    "total_flos": (int, float),
+    "num_input_tokens_seen": (int,),
+    "train_batch_size": (int,),
+    "log_history": (list,),
+    "best_metric": (int, float, NoneType),
+    "best_model_checkpoint": (str, NoneType),
+    "best_global_step": (int, NoneType),
+    "stateful_callbacks": (dict, NoneType),
 }
 
 Judge = Callable[[Path], str | None]
@@ -179,17 +190,23 @@ def _fault(checkpoint: Path) -> str | None:
 def _state_fault(checkpoint: Path) -> str | None:
     """What is wrong with the trainer's state, which another release of Transformers may have written."""
     try:
-        state: Any = TrainerState.load_from_json(str(checkpoint / TRAINER_STATE_NAME))
+        state = json.loads((checkpoint / TRAINER_STATE_NAME).read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError):
         return f"{TRAINER_STATE_NAME} is missing or cut off"
-    except (TypeError, AttributeError) as error:
-        return f"{TRAINER_STATE_NAME} is not a state of this release of Transformers ({error})"
-    wrong = [name for name, kind in _STATE_TYPES.items() if not isinstance(getattr(state, name), kind)]
+    if not isinstance(state, dict):
+        return f"{TRAINER_STATE_NAME} is not a state of a Trainer"
+    defaults = vars(TrainerState())
+    unknown = state.keys() - defaults.keys()
+    if unknown:
+        return f"{TRAINER_STATE_NAME} has {min(unknown)!r:.50}, which this release of Transformers does not know"
+    state = {**defaults, "global_step": None, "max_steps": None, **state}
+    wrong = [name for name, kinds in _STATE_TYPES.items() if not isinstance(state[name], kinds)]
     if not wrong:
-        of_callbacks = [each for kept in state.stateful_callbacks.values() for each in _listed(kept)]
-        entries = {"log_history": state.log_history, "stateful_callbacks": of_callbacks}
+        of_callbacks = [each for kept in (state["stateful_callbacks"] or {}).values() for each in _listed(kept)]
+        entries = {"log_history": state["log_history"], "stateful_callbacks": of_callbacks}
         wrong = [name for name, each in entries.items() if not all(isinstance(entry, dict) for entry in each)]
-    return f"{TRAINER_STATE_NAME} has an unusable {', '.join(wrong)}" if wrong else None
+        wrong += ["global_step"] if state["global_step"] < 0 else []
+    return f"{TRAINER_STATE_NAME} has an unusable {wrong[0]}" if wrong else None
 
 
 def _listed(kept: Any) -> list[Any]:

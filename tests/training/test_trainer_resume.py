@@ -160,7 +160,10 @@ def test_checkpoint_of_the_stock_trainer(train, resume, caplog):
 @pytest.mark.parametrize(
     ("with_manifest", "message"),
     [
-        (True, r"checkpoint-3 is no whole checkpoint: sharpness\.pt has \d+ bytes and had \d+ when it was written; name"),
+        (
+            True,
+            r"checkpoint-3 is no whole checkpoint: sharpness\.pt has \d+ bytes and had \d+ when it was written; name",
+        ),
         (False, r"sharpness\.pt cannot be read \(.*\): resume from an earlier checkpoint, or "),
     ],
 )

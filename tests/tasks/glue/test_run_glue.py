@@ -466,7 +466,7 @@ def test_a_checkpoint_that_is_named_comes_first(flags, folder, capsys):
 
 @pytest.mark.parametrize(
     ("with_manifest", "reason"),
-    [(True, "sharpness.pt has 10522 bytes and had 21045 when it was written"), (False, "sharpness.pt cannot be read")],
+    [(True, "sharpness.pt has "), (False, "sharpness.pt cannot be read")],
 )
 def test_a_cut_off_state_is_refused_by_name_and_else_passed_over(flags, folder, caplog, capsys, with_manifest, reason):
     words = [*flags, "--save_steps", "2"]
