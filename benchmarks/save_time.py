@@ -3,12 +3,12 @@ Time of saving a checkpoint with its manifest, against the stock Trainer.
 
     python benchmarks/save_time.py --model_name_or_path FOLDER --rounds 20
 
-All contestants live in one process and take turns, in another order in each round. A round is some optimizer steps with
-a checkpoint after the first of them, as the Trainer's own loop makes both: "save" is the time for which the loop stands
-still for it, and "round" that of the whole round, up to the moment when the checkpoint is sealed, in which the steps
-hide the sealing or are slowed down by it. "none" is the method that writes what the stock Trainer writes and a state of
-a few numbers, so that its ratio is the share of the manifest. A "@bare" contestant saves without one. Quoted are
-medians of the ratios of one round, with their quartiles.
+All contestants live in one process and take turns, in another order in each round. A round is a checkpoint and some
+optimizer steps after it, as the Trainer's own loop makes both. "save" is the time for which the loop stands still;
+"round" is that of the whole round, up to the moment when the checkpoint is sealed, so that it counts how much the
+steps are slowed down by that. "none" is the method that writes what the stock Trainer writes and a state of a few
+numbers, so that its ratio is the share of the manifest. A "@bare" contestant saves without one. Quoted are medians of
+the ratios of one round, with their quartiles.
 """
 
 import argparse

@@ -10,6 +10,7 @@ import json
 import os
 import random
 import shutil
+import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,67 +18,10 @@ from typing import Any
 
 import pytest
 import torch
+import transformers
+from damaged_checkpoints import DAMAGES, FILES, build, copy_of, missing, of_another_step, weights
 from hypothesis import given
 from hypothesis import strategies as st
-from torch import nn
-from torch.nn.functional import dropout
-
-from hf_vasso import VassoTrainer, VassoTrainingArguments
-
-STEPS = 4
-FILES = (
-    "model.safetensors",
-    "optimizer.pt",
-    "scheduler.pt",
-    "rng_state.pth",
-    "trainer_state.json",
-    "sharpness.pt",
-    "training_args.bin",
-    "manifest.json",
-)
-
-
-class Tiny(nn.Module):
-    """A line through points, with dropout, so that the random numbers count."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        torch.manual_seed(0)
-        self.layer = nn.Linear(4, 1)
-
-    def forward(self, inputs: torch.Tensor, labels: torch.Tensor) -> dict[str, torch.Tensor]:
-        predicted = self.layer(dropout(inputs, 0.3, self.training)).squeeze(-1)
-        return {"loss": (predicted - labels).square().mean(), "logits": predicted}
-
-
-def points() -> list[dict[str, torch.Tensor]]:
-    generator = torch.Generator().manual_seed(0)
-    return [{"inputs": torch.randn(4, generator=generator), "labels": torch.tensor(1.0)} for _ in range(16)]
-
-
-def build(folder: Path, **arguments: Any) -> VassoTrainer:
-    """A trainer of two epochs of two steps each, with a checkpoint after each step."""
-    defaults = {
-        "method": "vasso",
-        "rho": 0.5,
-        "rho_warmup_steps": 0,
-        "num_train_epochs": 2,
-        "per_device_train_batch_size": 8,
-        "learning_rate": 0.1,
-        "logging_steps": 1,
-        "save_strategy": "steps",
-        "save_steps": 1,
-        "report_to": "none",
-        "use_cpu": True,
-        "disable_tqdm": True,
-        "metric_for_best_model": "loss",
-    }
-    args = VassoTrainingArguments(str(folder), **(defaults | arguments))
-    return VassoTrainer(Tiny(), args, train_dataset=points(), eval_dataset=points()[:4])
-
-
-def weights(trainer: VassoTrainer) -> list[float]:
-    return [value for tensor in trainer.model.state_dict().values() for value in tensor.flatten().tolist()]
 
 
 @pytest.fixture(scope="module")
@@ -97,50 +41,19 @@ def imports_are_not_collected() -> Iterator[None]:
     gc.unfreeze()
 
 
-def copy_of(straight: Path, folder: Path, steps: tuple[int, ...]) -> Path:
-    for step in steps:
-        shutil.copytree(straight / f"checkpoint-{step}", folder / f"checkpoint-{step}")
-    return folder
-
-
 # --- damage ---
 
 
-def missing(file: Path, chance: random.Random, other: Path) -> None:
-    file.unlink()
-
-
-def truncated(file: Path, chance: random.Random, other: Path) -> None:
-    file.write_bytes(file.read_bytes()[: chance.randrange(1, file.stat().st_size)])
-
-
-def empty(file: Path, chance: random.Random, other: Path) -> None:
-    file.write_bytes(b"")
-
-
-def of_another_step(file: Path, chance: random.Random, other: Path) -> None:
-    content = bytearray(other.read_bytes())
-    if content == file.read_bytes():  # of the arguments, which are the same at each step
-        content[chance.randrange(len(content))] ^= 255
-    file.write_bytes(content)
-
-
-def flipped(file: Path, chance: random.Random, other: Path) -> None:
-    content = bytearray(file.read_bytes())
-    content[chance.randrange(len(content))] ^= 1 << chance.randrange(8)
-    file.write_bytes(content)
-
-
-DAMAGES = list(itertools.product(FILES, (missing, truncated, empty, of_another_step, flipped)))
+CASES = list(itertools.product(FILES, DAMAGES))
 
 
 def test_a_damaged_checkpoint_is_refused_by_name_and_else_the_one_before_is_taken(
     straight, attacks, tmp_path, caplog
 ) -> None:
     folder, end = straight
-    attack = attacks(len(DAMAGES))
+    attack = attacks(len(CASES))
     for number in range(attack.attempts):
-        name, damage = DAMAGES[number % len(DAMAGES)]
+        name, damage = CASES[number % len(CASES)]
         run = copy_of(folder, tmp_path / str(number), (1, 2, 3))
         damage(run / "checkpoint-3" / name, random.Random(number), run / "checkpoint-1" / name)
         caplog.clear()
@@ -301,3 +214,26 @@ def test_a_state_of_the_method_of_another_shape(straight, tmp_path_factory, data
         return name
 
     resumed(folder, tmp_path_factory.getbasetemp() / "method-of-another-shape", write, data)
+
+
+# --- two processes ---
+
+
+@pytest.mark.distributed
+@pytest.mark.skipif(
+    transformers.__version__.startswith("4."), reason="transformers 4.57 cannot resume on several CPU processes"
+)
+def test_two_processes_agree_on_the_checkpoint_that_is_whole(attacks, tmp_path) -> None:
+    attack = attacks(10)
+    script = [str(Path(__file__).with_name("two_process_checkpoints.py")), str(tmp_path), str(attack.attempts)]
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2", *script]
+    finished = subprocess.run(command, capture_output=True, text=True)
+    assert finished.returncode == 0, finished.stderr[-5000:]
+    ranks = [json.loads((tmp_path / f"rank-{rank}.json").read_text()) for rank in range(2)]
+    for outcomes in zip(*(rank["outcomes"] for rank in ranks), strict=True):
+        attack.count("survived" if set(outcomes) == {"survived"} else "wrong")
+    assert ranks[0] == ranks[1]
+    assert ranks[0]["ranks"] == 2
+    of_each = {"rng_state_0.pth", "rng_state_1.pth", "sharpness.pt", "sharpness_1.pt"}
+    assert of_each <= set(ranks[0]["files"])
+    attack.check()
