@@ -6,7 +6,8 @@ Time of saving a checkpoint with its manifest, against the stock Trainer.
 All contestants live in one process and take turns, in another order in each round. A round is a checkpoint and some
 optimizer steps after it, as the Trainer's own loop makes both. "save" is the time for which the loop stands still;
 "round" is that of the whole round, up to the moment when the checkpoint is sealed, so that it counts how much the
-steps are slowed down by that. "none" is the method that writes what the stock Trainer writes and a state of a few
+steps are slowed down by that. "_cpu" is the computing alone, of the loop's thread and of all threads, which other
+programs disturb less. "none" is the method that writes what the stock Trainer writes and a state of a few
 numbers, so that its ratio is the share of the manifest. A "@bare" contestant saves without one. Quoted are medians of
 the ratios of one round, with their quartiles.
 """
@@ -70,20 +71,25 @@ class Contestant:
             torch.cuda.synchronize()
 
     def round(self, steps: int) -> dict[str, float]:
-        """Seconds of the save and of a round."""
-        start = time.perf_counter()
+        """Seconds of the save and of a round, and how much of them was computed: by this thread, by all."""
+        start, start_cpu, start_all = time.perf_counter(), time.thread_time(), time.process_time()
         if self.is_bare:
             Trainer._save_checkpoint(self.trainer, self.model, None)
         else:
             self.trainer._save_checkpoint(self.model, None)
             if self.method != STOCK:
                 self.trainer._seal_saved()
-        saved = time.perf_counter()
+        saved, saved_cpu = time.perf_counter(), time.thread_time()
         for _ in range(steps):
             self.step()
         if self.method != STOCK:
             self.trainer._wait_for_seal()
-        return {"save": saved - start, "round": time.perf_counter() - start}
+        return {
+            "save": saved - start,
+            "save_cpu": saved_cpu - start_cpu,
+            "round": time.perf_counter() - start,
+            "round_cpu": time.process_time() - start_all,
+        }
 
     def close(self) -> None:
         shutil.rmtree(self.trainer.args.output_dir)
@@ -118,7 +124,7 @@ def main() -> None:
     for name, contestant in built.items():
         bases = [base for base in (STOCK, f"{name}{BARE}") if base in built and base != name]
         line: dict[str, Any] = {"contestant": name, "n": arguments.rounds}
-        for time_of in ("save", "round"):
+        for time_of in ("save", "save_cpu", "round", "round_cpu"):
             line[f"{time_of}_seconds"] = round(statistics.median(each[name][time_of] for each in rounds), 4)
             for base in bases:
                 ratios = [each[name][time_of] / each[base][time_of] for each in rounds]

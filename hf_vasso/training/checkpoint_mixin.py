@@ -18,7 +18,7 @@ from transformers import Trainer
 from transformers.trainer import TRAINER_STATE_NAME
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 
-from hf_vasso.training.checkpoints import last_checkpoint, rotate, set_aside, whole_checkpoint
+from hf_vasso.training.checkpoints import checkpoint_fault, last_checkpoint, rotate, set_aside, whole_checkpoint
 from hf_vasso.training.manifest import MANIFEST, begin_manifest, write_manifest
 
 __all__ = ["CheckpointMixin"]
@@ -88,6 +88,7 @@ class CheckpointMixin(_Base):
             self._seal_and_wait()
             best, limit = self.state.best_model_checkpoint, self.args.save_total_limit
             if self.args.should_save and best is not None and limit == 1:
+                self._check_best()
                 rotate(self._run_folder, None, limit, best)
 
     def _load_callback_state(self) -> None:
@@ -101,9 +102,17 @@ class CheckpointMixin(_Base):
 
     def _load_best_model(self) -> None:
         self._seal_and_wait()
-        remedy = "put its files back, or train without load_best_model_at_end"
-        whole_checkpoint(self.args, str(self.state.best_model_checkpoint), remedy=remedy)
+        self._check_best()
         super()._load_best_model()
+
+    def _check_best(self) -> None:
+        best = str(self.state.best_model_checkpoint)
+        fault = checkpoint_fault(Path(best))
+        if fault is not None:
+            raise ValueError(
+                f"{best} is the best checkpoint, and is not whole: {fault}; put its files back, or resume with "
+                "load_best_model_at_end=False"
+            )
 
     def _save_checkpoint(self, model: Any, trial: Any) -> None:
         self._seal_and_wait()

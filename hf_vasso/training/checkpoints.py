@@ -24,6 +24,7 @@ from hf_vasso.training.manifest import MANIFEST, UNFINISHED, manifest_fault
 from hf_vasso.training.state_file import STATE_FILES, read_state_file
 
 __all__ = [
+    "checkpoint_fault",
     "checkpoint_to_continue",
     "last_checkpoint",
     "rotate",
@@ -79,9 +80,7 @@ def last_checkpoint(args: TrainingArguments, unfit: Judge = lambda checkpoint: N
     return None
 
 
-def whole_checkpoint(
-    args: TrainingArguments, named: str, unfit: Judge = lambda checkpoint: None, remedy: str = "name another"
-) -> str:
+def whole_checkpoint(args: TrainingArguments, named: str, unfit: Judge = lambda checkpoint: None) -> str:
     """
     The checkpoint that a user names. A collective.
 
@@ -89,14 +88,13 @@ def whole_checkpoint(
         args: Those of the training.
         named: The folder.
         unfit: Why a whole checkpoint is not to be taken, None if it is.
-        remedy: What the message is to advise.
 
     Raises:
         ValueError: It is not whole, or unfit.
     """
     reason = _agreed(args, Path(named), unfit)
     if reason is not None:
-        raise ValueError(f"{named} is no whole checkpoint: {reason}; {remedy}")
+        raise ValueError(f"{named} is no whole checkpoint: {reason}; name another")
     return _taken(args, Path(named))
 
 
@@ -116,6 +114,25 @@ def checkpoint_to_continue(args: TrainingArguments) -> str | None:
     if args.resume_from_checkpoint is None:
         return last_checkpoint(args, lambda checkpoint: _only_the_model(checkpoint) or _last_step(checkpoint))
     return whole_checkpoint(args, args.resume_from_checkpoint, _only_the_model)
+
+
+def checkpoint_fault(checkpoint: Path) -> str | None:
+    """
+    Why a checkpoint is not whole.
+
+    Without a manifest, as the stock Trainer writes one, it is enough that its files can be read.
+
+    Args:
+        checkpoint: The folder.
+
+    Returns:
+        A file and what is wrong with it; None where the checkpoint is whole, as far as can be told.
+    """
+    if (checkpoint / MANIFEST).exists():
+        return manifest_fault(checkpoint) or _state_fault(checkpoint)
+    if checkpoint.name.startswith(_OLD) or any((checkpoint / name).exists() for name in (UNFINISHED, _INTERRUPTED)):
+        return "its writing was cut off"
+    return _state_fault(checkpoint) or _unreadable(checkpoint)
 
 
 def rotate(folder: Path, newest: Path | None, limit: int | None, best: str | None) -> None:
@@ -163,7 +180,7 @@ def _age(checkpoint: Path) -> tuple[int, bool]:
 
 def _agreed(args: TrainingArguments, checkpoint: Path, unfit: Judge) -> str | None:
     """The first reason of any rank not to take a checkpoint. Each that saves files looks at those that it sees."""
-    own = (_fault(checkpoint) or unfit(checkpoint)) if args.should_save else None
+    own = (checkpoint_fault(checkpoint) or unfit(checkpoint)) if args.should_save else None
     return next((reason for reason in gather_object([own]) if reason is not None), None)
 
 
@@ -176,15 +193,6 @@ def _taken(args: TrainingArguments, checkpoint: Path) -> str:
             MANIFEST,
         )
     return str(checkpoint)
-
-
-def _fault(checkpoint: Path) -> str | None:
-    """Why a checkpoint is not whole; None if it is, as far as can be told."""
-    if (checkpoint / MANIFEST).exists():
-        return manifest_fault(checkpoint) or _state_fault(checkpoint)
-    if checkpoint.name.startswith(_OLD) or any((checkpoint / name).exists() for name in (UNFINISHED, _INTERRUPTED)):
-        return "its writing was cut off"
-    return _state_fault(checkpoint) or _unreadable(checkpoint)
 
 
 def _state_fault(checkpoint: Path) -> str | None:
