@@ -7,6 +7,7 @@ from hf_vasso.results.record import describe_method
 from hf_vasso.tasks.run_folder import RunFolder
 from hf_vasso.tasks.task_arguments import TaskArguments
 from hf_vasso.training.arguments import AnyTrainingArguments
+from hf_vasso.training.checkpoints import checkpoint_to_continue
 
 __all__ = [
     "PlannedTraining",
@@ -160,5 +161,5 @@ def _state(folder: RunFolder, training: AnyTrainingArguments) -> str:
         return "finished"
     if folder.training is not None:
         return "trained, not evaluated"
-    checkpoint = folder.checkpoint(training.resume_from_checkpoint)
+    checkpoint = checkpoint_to_continue(training)
     return f"interrupted, continues from {checkpoint}" if checkpoint else "not started"

@@ -6,15 +6,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NoReturn
 
-from transformers import TrainerState
-from transformers.trainer import SCHEDULER_NAME, TRAINER_STATE_NAME
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 
 from hf_vasso.results.failure import FAILURE_FILE
 from hf_vasso.results.files import write_json
 from hf_vasso.results.record import RESULT_FILE, Record, read_record
 from hf_vasso.tasks.model_files import FINGERPRINT, MODEL_FILES
-from hf_vasso.training.state_file import STATE_NAME, read_state
 
 __all__ = ["MODEL_CARD", "RunFolder"]
 
@@ -119,31 +116,6 @@ class RunFolder:
             for path in self.path.glob(pattern):
                 path.unlink()
 
-    def checkpoint(self, named: str | None) -> str | None:
-        """
-        The checkpoint from which to continue: the one that the user names, else the folder's last one.
-
-        One whose writing was cut off is passed over, and so is one that holds only the model, and one of the last
-        step: from there the Trainer takes one step too many where that step does not end an epoch. The steps since the
-        checkpoint before give the same bits.
-
-        Args:
-            named: `--resume_from_checkpoint`.
-
-        Returns:
-            None where there is none to continue from.
-
-        Raises:
-            ValueError: The training cannot be continued from the named one, or the method's state in the checkpoint
-                cannot be read.
-        """
-        checkpoint = self._last_checkpoint() if named is None else _named_checkpoint(Path(named))
-        if checkpoint is None:
-            return None
-        if (checkpoint / STATE_NAME).exists():
-            read_state(str(checkpoint))  # the Trainer reads it again, when its errors are no more the user's
-        return str(checkpoint)
-
     @property
     def checkpoint_steps(self) -> list[int]:
         """The steps of the checkpoints, from which the training can be continued or not."""
@@ -210,42 +182,8 @@ class RunFolder:
     def _file(self) -> Path:
         return self.path / _RUN_FILE
 
-    def _last_checkpoint(self) -> Path | None:
-        for step in sorted(self.checkpoint_steps, reverse=True):
-            checkpoint = self.checkpoint_folder(step)
-            state = _trainer_state(checkpoint)
-            if state is not None and state.global_step < state.max_steps and _has_optimizer(checkpoint):
-                return checkpoint
-        return None
-
     def _read(self) -> dict[str, Any]:
         try:
             return json.loads(self._file.read_text(encoding="utf-8"))
         except ValueError as error:
             raise ValueError(f"{self._file}: not a JSON file ({error}); start over with --fresh") from error
-
-
-def _named_checkpoint(checkpoint: Path) -> Path:
-    if _trainer_state(checkpoint) is None:
-        raise ValueError(
-            f"{checkpoint} is no whole checkpoint: {TRAINER_STATE_NAME} is missing or cut off; name another"
-        )
-    if not _has_optimizer(checkpoint):
-        raise ValueError(
-            f"{checkpoint} holds only the model (--save_only_model), so its training cannot be continued; name "
-            "another, or pass it as --model_name_or_path to begin a training with its weights"
-        )
-    return checkpoint
-
-
-def _trainer_state(checkpoint: Path) -> TrainerState | None:
-    """The state in the last file of a checkpoint to be written, None where its writing was cut off."""
-    try:
-        return TrainerState.load_from_json(str(checkpoint / TRAINER_STATE_NAME))
-    except (FileNotFoundError, ValueError):
-        return None
-
-
-def _has_optimizer(checkpoint: Path) -> bool:
-    """Whether a checkpoint has more than the model; the schedule is what is beside every kind of optimizer file."""
-    return (checkpoint / SCHEDULER_NAME).exists()

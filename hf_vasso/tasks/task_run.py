@@ -20,6 +20,7 @@ from hf_vasso.tasks.plan import PlannedTraining, describe_plan
 from hf_vasso.tasks.run_folder import RunFolder
 from hf_vasso.tasks.task_arguments import TaskArguments, base_name
 from hf_vasso.training.arguments import AnyTrainingArguments
+from hf_vasso.training.checkpoints import checkpoint_to_continue
 
 __all__ = ["TaskRun"]
 
@@ -261,11 +262,10 @@ class TaskRun(ABC, Generic[Arguments]):
 
     def _checkpoint(self) -> str | None:
         """The checkpoint from which the training goes on."""
-        with self.training.main_process_first(local=False, desc="looking for a checkpoint"):
-            with user_errors():
-                checkpoint = self.folder.checkpoint(self.training.resume_from_checkpoint)
-            if self.training.process_index == 0:
-                self.folder.clear_results()  # of an earlier command that only evaluated
+        with user_errors():
+            checkpoint = checkpoint_to_continue(self.training)
+        if self.training.process_index == 0:
+            self.folder.clear_results()  # of an earlier command that only evaluated
         if checkpoint is not None:
             self._say(f"{self.folder.path}: continuing from {checkpoint}")
         elif self.folder.checkpoint_steps:

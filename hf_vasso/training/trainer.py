@@ -12,7 +12,7 @@ import math
 from collections.abc import Mapping
 from contextlib import nullcontext
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -22,6 +22,7 @@ from transformers.trainer_utils import IntervalStrategy, has_length
 from hf_vasso.engine import SharpnessAwareStep
 from hf_vasso.methods import Method
 from hf_vasso.training.arguments import SharpnessArguments
+from hf_vasso.training.checkpoint_mixin import CheckpointMixin
 from hf_vasso.training.example_losses import example_losses
 from hf_vasso.training.loss_scale import own_count
 from hf_vasso.training.model_card import add_method
@@ -30,7 +31,7 @@ from hf_vasso.training.positions import positioned_data
 from hf_vasso.training.refusals import refuse_unsupported, refuse_weights_of_each_process
 from hf_vasso.training.rho_watch import RhoWatch
 from hf_vasso.training.sharpness_log import SharpnessLog
-from hf_vasso.training.state_file import read_state, write_state
+from hf_vasso.training.state_file import load_state, read_state, state_path, write_state
 
 __all__ = ["SharpnessAwareMixin", "VassoSeq2SeqTrainer", "VassoTrainer"]
 
@@ -43,10 +44,8 @@ _NOT_FINITE = {
     "skips the step). Lower rho if this goes on; further ones are counted in sharpness/skipped.",
 }
 
-_Base = Trainer if TYPE_CHECKING else object
 
-
-class SharpnessAwareMixin(_Base):
+class SharpnessAwareMixin(CheckpointMixin):
     """
     Makes the optimizer steps of a `Trainer` sharpness-aware. Stands before the Trainer among the base classes.
 
@@ -169,6 +168,7 @@ class SharpnessAwareMixin(_Base):
         super()._load_optimizer_and_scheduler(checkpoint)
         if checkpoint is not None:
             self._saved_state = read_state(checkpoint, self._state_rank)
+            self._saved_state_file = state_path(checkpoint, self._state_rank)
 
     @property
     def _state_rank(self) -> int:
@@ -228,7 +228,7 @@ class SharpnessAwareMixin(_Base):
             )
             self._engine.steps = self.state.global_step  # resumed without a saved state, rho goes on where it was
             if self._saved_state is not None:
-                self._engine.load_state_dict(self._saved_state)
+                load_state(self._engine, self._saved_state, self._saved_state_file)
                 self._saved_state = None
         return self._engine
 

@@ -22,6 +22,7 @@ from tiny_training import (
 from transformers import Trainer, set_seed
 
 STATE_FILE = "sharpness.pt"
+MANIFEST = "manifest.json"
 
 
 @pytest.fixture
@@ -74,7 +75,8 @@ def test_resumed_is_straight(train, resume, method, same_dropout, split):
 def test_state_file_matters(train, resume, method):
     arguments = numbers(method) | EVERY_STEP
     straight = train(bert(dropout=0.1), sentences(), **arguments)
-    Path(checkpoint_of(straight, MID_EPOCH), STATE_FILE).unlink()
+    for name in (STATE_FILE, MANIFEST):
+        Path(checkpoint_of(straight, MID_EPOCH), name).unlink()
     resumed = resume(straight, MID_EPOCH, sentences(), **arguments)
     assert distance(resumed.weights, straight.weights) > PERTURBED
 
@@ -155,15 +157,25 @@ def test_checkpoint_of_the_stock_trainer(train, resume, caplog):
 
 
 @pytest.mark.parametrize("kept_bytes", [0, 1000])
-def test_truncated_state_file(train, resume, kept_bytes):
+@pytest.mark.parametrize(
+    ("with_manifest", "message"),
+    [
+        (
+            True,
+            r"checkpoint-3 is no whole checkpoint: sharpness\.pt has \d+ bytes and had \d+ when it was written; name",
+        ),
+        (False, r"sharpness\.pt cannot be read \(.*\): resume from an earlier checkpoint, or "),
+    ],
+)
+def test_truncated_state_file(train, resume, kept_bytes, with_manifest, message):
     straight = train(bert(dropout=0.1), sentences(), **numbers("vasso"), **EVERY_STEP)
     checkpoint = Path(checkpoint_of(straight, MID_EPOCH))
     with open(checkpoint / STATE_FILE, "rb+") as file:
         file.truncate(kept_bytes)
+    if not with_manifest:
+        (checkpoint / MANIFEST).unlink()
     before = {path: path.read_bytes() for path in checkpoint.iterdir()}
-    with pytest.raises(
-        ValueError, match=r"sharpness\.pt cannot be read \(.*\): resume from an earlier checkpoint, or "
-    ):
+    with pytest.raises(ValueError, match=message):
         resume(straight, MID_EPOCH, sentences(), **numbers("vasso"))
     assert {path: path.read_bytes() for path in checkpoint.iterdir()} == before
 

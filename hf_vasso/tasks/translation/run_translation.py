@@ -37,6 +37,7 @@ from hf_vasso.tasks.translation.subwords import decoded_words
 from hf_vasso.tasks.translation.token_batches import TokenBatches, pair_lengths
 from hf_vasso.tasks.translation.trainer import TranslationTrainer
 from hf_vasso.training.arguments import AnyTrainingArguments, VassoSeq2SeqTrainingArguments
+from hf_vasso.training.checkpoints import checkpoint_fault
 
 __all__ = ["TranslationRun", "main", "run_translation"]
 
@@ -210,6 +211,10 @@ class TranslationRun(TaskRun[TranslationArguments]):
             self.trainer.accelerator.wait_for_everyone()  # one process writes the last checkpoint
             steps = saved_steps(self.training, len(self.trainer.train_batches))[-wanted:]
             folders = [self.folder.checkpoint_folder(step) for step in steps]
+            for folder in folders:
+                fault = checkpoint_fault(folder)
+                if fault is not None:
+                    raise ValueError(f"{folder} cannot be averaged: {fault}; put its files back, or pass --fresh")
             average_checkpoints(self.trainer.accelerator.unwrap_model(self.trainer.model), folders)
             self._say(f"averaged: {', '.join(folder.name for folder in folders)}")
 

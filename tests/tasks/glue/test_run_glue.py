@@ -454,21 +454,41 @@ def test_a_cut_off_checkpoint_and_one_of_the_last_step_are_passed_over(flags, tm
 
 
 def test_a_checkpoint_that_is_named_comes_first(flags, folder, capsys):
-    """The remedy that the message about a truncated state names."""
+    words = [*flags, "--save_steps", "2"]
+    assert main(words) == 0
+    straight = weights(folder)
+    crash(folder)
+    (folder / "model.safetensors").unlink()
+    assert main([*words, "--resume_from_checkpoint", f"{folder}/checkpoint-2"]) == 0
+    assert f"continuing from {folder}/checkpoint-2" in capsys.readouterr().out
+    assert all(torch.equal(tensor, straight[name]) for name, tensor in weights(folder).items())
+
+
+@pytest.mark.parametrize(
+    ("with_manifest", "reason"),
+    [(True, "sharpness.pt has "), (False, "sharpness.pt cannot be read")],
+)
+def test_a_cut_off_state_is_refused_by_name_and_else_passed_over(flags, folder, caplog, capsys, with_manifest, reason):
     words = [*flags, "--save_steps", "2"]
     assert main(words) == 0
     straight = weights(folder)
     crash(folder)
     cut_off(folder / "checkpoint-4" / "sharpness.pt")
+    if not with_manifest:
+        (folder / "checkpoint-4" / "manifest.json").unlink()
     capsys.readouterr()
     for dry in ([], ["--dry_run"]):
-        assert main([*words, *dry]) == 2
+        assert main([*words, *dry, "--resume_from_checkpoint", f"{folder}/checkpoint-4"]) == 2
         error = capsys.readouterr().err
-        assert f"hf-vasso: {folder}/checkpoint-4/sharpness.pt cannot be read" in error
-        assert "resume from an earlier checkpoint" in error
+        assert f"hf-vasso: {folder}/checkpoint-4 is no whole checkpoint: " in error and reason in error
         assert "Traceback" not in error
+    assert main([*words, "--dry_run"]) == 0
+    assert f"interrupted, continues from {folder}/checkpoint-2" in capsys.readouterr().out
     (folder / "model.safetensors").unlink()
-    assert main([*words, "--resume_from_checkpoint", f"{folder}/checkpoint-2"]) == 0
+    caplog.clear()
+    assert main(words) == 0
+    [passed_over] = [message for message in caplog.messages if message.startswith(f"{folder}/checkpoint-4 is passed")]
+    assert reason in passed_over
     assert f"continuing from {folder}/checkpoint-2" in capsys.readouterr().out
     assert all(torch.equal(tensor, straight[name]) for name, tensor in weights(folder).items())
 
