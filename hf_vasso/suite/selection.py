@@ -1,6 +1,7 @@
 """Choose numbers per method and task on held-out training examples: never on the split that is reported."""
 
 import json
+import reprlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -13,6 +14,7 @@ from hf_vasso.suite.grids import Grid, combinations, count_trials, method_grids
 from hf_vasso.suite.planning import Cell, Run, cells, recorded_arguments, run_state, trial_run
 from hf_vasso.suite.suite_file import SuiteFile
 from hf_vasso.suite.trials import read_trial
+from hf_vasso.tasks.binding import without_folders
 
 __all__ = ["SELECTION_FILE", "check_trials", "known_choices", "planned_trials", "select"]
 
@@ -98,6 +100,9 @@ def known_choices(suite: SuiteFile) -> dict[Cell, dict[str, Any]]:
     Returns:
         The choices in `selection.json` that are for what the file says, "chosen" among their entries; others are made
         anew.
+
+    Raises:
+        ValueError: A flag or a value was chosen that the file's `select` does not name.
     """
     path = suite.output_dir / SELECTION_FILE
     if not path.exists():
@@ -106,10 +111,29 @@ def known_choices(suite: SuiteFile) -> dict[Cell, dict[str, Any]]:
     kept = {}
     for cell, grids in _grids(suite).items():
         choice, new = tasks.get(cell.task, {}).get(cell.method, {}), _no_choice(suite, cell, grids)
+        choice = {**choice, "asked": without_folders(choice.get("asked"))}  # an earlier version wrote them
         is_for_this = all(choice.get(name) == new[name] for name in ("asked", "seeds", "holdout_samples"))
         if is_for_this and choice["chosen"] is not None:
+            _check_chosen(path, cell, grids, choice["chosen"])
             kept[cell] = choice
     return kept
+
+
+def _check_chosen(path: Path, cell: Cell, grids: Sequence[Grid], chosen: Values) -> None:
+    """What is chosen becomes flags of runs, so it must be one of the values that the suite's file names."""
+    named = {flag: values for grid in grids for flag, values in grid.items()}
+    chosen = chosen if isinstance(chosen, dict) else {"chosen": chosen}
+    strange = [flag for flag in chosen if flag not in named or not _is_one_of(chosen[flag], named[flag])]
+    missing = [flag for flag in named if flag not in chosen]
+    if strange or missing:
+        raise ValueError(
+            f"{path}: what it says was chosen for task {cell.task} with method {cell.method} is no choice among the "
+            f"values of select ({', '.join(map(reprlib.repr, [*strange, *missing]))}); delete the file to choose again"
+        )
+
+
+def _is_one_of(value: Any, values: Sequence[Any]) -> bool:
+    return any(type(value) is type(other) and value == other for other in json.loads(json.dumps(values, default=str)))
 
 
 def select(suite: SuiteFile, make: Callable[[Sequence[Run]], None]) -> dict[Cell, dict[str, Any]]:
@@ -177,7 +201,7 @@ def _no_choice(suite: SuiteFile, cell: Cell, grids: Sequence[Grid]) -> dict[str,
 def _asked(suite: SuiteFile, cell: Cell, grids: Sequence[Grid]) -> dict[str, Any]:
     """What the suite's file says about a cell."""
     flags = {**suite.defaults, **suite.tasks[cell.task], **suite.methods[cell.method]}
-    return json.loads(json.dumps({"flags": flags, "stages": list(grids)}, default=str))
+    return without_folders(json.loads(json.dumps({"flags": flags, "stages": list(grids)}, default=str)))
 
 
 def _write_choices(suite: SuiteFile, choices: Mapping[Cell, dict[str, Any]]) -> None:

@@ -3,17 +3,22 @@
 import json
 import os
 import re
-from collections.abc import Hashable, Mapping
+import reprlib
+from collections.abc import Collection, Hashable, Mapping
 from pathlib import Path
 from typing import Any
 
 import yaml
 
 from hf_vasso.spelling import unknown_name
+from hf_vasso.tasks.trust import refuse_from_file
 
 __all__ = ["RECIPES", "expand_variables", "flag_words", "read_mapping", "recipe_arguments", "recipe_names"]
 
 RECIPES = Path(__file__).parents[1] / "recipes"
+
+_FLAG = re.compile(r"[A-Za-z][\w-]*", re.ASCII)
+_NUMBER = re.compile(r"-[\d.]+(e[+-]?\d+)?|-inf", re.ASCII | re.IGNORECASE)
 
 
 class _Loader(yaml.SafeLoader):
@@ -39,18 +44,21 @@ _Loader.yaml_implicit_resolvers = {
 _Loader.add_implicit_resolver(_BOOL, re.compile("^(?:true|false)$", re.IGNORECASE), list("tTfF"))
 
 
-def recipe_arguments(name_or_path: str) -> list[str]:
+def recipe_arguments(name_or_path: str, repeated: Collection[str] = (), command: str = "hf-vasso") -> list[str]:
     """
     Read a recipe as command-line arguments, so that its values are parsed and checked as those of the command line.
 
     Args:
         name_or_path: A shipped recipe, such as "glue/rte-vasso", or the path of a YAML file.
+        repeated: Flags that the command line has too: some are taken from a recipe only then.
+        command: The command that reads it, for the message.
 
     Returns:
         `--key value` for each key, in the order of the file; `null` leaves a flag at its default.
 
     Raises:
-        ValueError: There is no such recipe, it is no mapping of flags, or a variable that it names is not set.
+        ValueError: There is no such recipe, it is no mapping of flags, a variable that it names is not set, or it has
+            a flag that only the command line may give.
 
     Example:
         >>> recipe_arguments("glue/rte-vasso")[:2]
@@ -60,6 +68,7 @@ def recipe_arguments(name_or_path: str) -> list[str]:
     recipe = read_mapping(path)
     if "config" in recipe:
         raise ValueError(f"{path} names another recipe, {recipe['config']!r}; copy its lines instead")
+    refuse_from_file(recipe, repeated, path, command)
     return flag_words(recipe, path)
 
 
@@ -110,7 +119,7 @@ def flag_words(flags: Mapping[str, Any], path: Path) -> list[str]:
         `--key value` for each flag; `null` leaves a flag at its default.
 
     Raises:
-        ValueError: A variable that a value names is not set.
+        ValueError: A variable that a value names is not set, a key is no flag, or a value would be read as a flag.
 
     Example:
         >>> flag_words({"rho": 0.05, "fp16": True, "seed": None}, Path("some.yaml"))
@@ -118,8 +127,12 @@ def flag_words(flags: Mapping[str, Any], path: Path) -> list[str]:
     """
     words = []
     for key, value in flags.items():
+        if not _FLAG.fullmatch(key):
+            raise ValueError(
+                f"{path}: {_shown(key)} is no flag; a flag is letters, digits and _, and its value stands apart"
+            )
         if value is not None:
-            words += [f"--{key}", *(expand_variables(word, path) for word in _words(value))]
+            words += [f"--{key}", *(_value(expand_variables(word, path), key, path) for word in _words(value))]
     return words
 
 
@@ -154,6 +167,18 @@ def _find(name_or_path: str) -> Path:
     if name_or_path not in recipe_names():
         raise ValueError(f"{unknown_name('recipe', name_or_path, recipe_names())}; or pass the path of a YAML file")
     return RECIPES / f"{name_or_path}.yaml"
+
+
+def _value(word: str, key: str, path: Path) -> str:
+    """A word that stands for a value, and that no parser takes for another flag."""
+    if word.startswith("-") and word != "-" and not _NUMBER.fullmatch(word):
+        raise ValueError(f"{path}: {key}: {_shown(word)} begins with - and would be read as a flag; write it as a key")
+    return word
+
+
+def _shown(word: str) -> str:
+    """A word as a message has it, without what may be a secret behind an equals sign."""
+    return reprlib.repr(word.partition("=")[0])
 
 
 def _words(value: Any) -> list[str]:

@@ -13,6 +13,7 @@ from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 from hf_vasso.results.failure import FAILURE_FILE
 from hf_vasso.results.files import write_json
 from hf_vasso.results.record import RESULT_FILE, Record, read_record
+from hf_vasso.tasks.binding import without_folders
 from hf_vasso.tasks.model_files import FINGERPRINT, MODEL_FILES
 from hf_vasso.training.state_file import STATE_NAME, read_state
 
@@ -64,7 +65,7 @@ class RunFolder:
         """
         if not self._file.exists():
             return
-        before = self.arguments
+        before = without_folders(self.arguments)  # an earlier version wrote them
         now = json.loads(json.dumps(arguments))
         # A flag that only one version of Transformers knows has no counterpart to compare it with.
         differences = {name for name in before.keys() & now.keys() if before[name] != now[name]}
