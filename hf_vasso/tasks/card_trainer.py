@@ -9,7 +9,6 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 from huggingface_hub import HfApi
-from peft.utils import CONFIG_NAME as ADAPTER_CONFIG
 from transformers import Trainer
 from transformers.trainer import TRAINING_ARGS_NAME
 from transformers.trainer_utils import HubStrategy
@@ -24,11 +23,9 @@ __all__ = ["PUSHED", "CardMixin"]
 PUSHED = (
     *("adapter_config.json", "adapter_model.safetensors", "config.json", "generation_config.json"),
     *("model.safetensors", "model-?????-of-?????.safetensors", "model.safetensors.index.json"),
-    *("added_tokens.json", "chat_template.jinja", "merges.txt", "special_tokens_map.json", "tokenizer.json"),
-    *("tokenizer_config.json", "vocab.json", "vocab.txt", "*.model", "*.spm"),
     *(MODEL_CARD, RESULT_FILE),
 )
-"""What a run pushes to the hub, as patterns of names: the model, its tokenizer, the card and the record."""
+"""What a run pushes to the hub beside its tokenizer, as patterns of names: the model, the card and the record."""
 
 _Base = Trainer if TYPE_CHECKING else object
 
@@ -37,7 +34,7 @@ class CardMixin(_Base):
     """
     Stands before a Trainer among the base classes: each push writes the card anew, with what is known by then.
 
-    Only files of `PUSHED` are uploaded, from copies that hold no folder of this machine.
+    Only files of `PUSHED` and those of the tokenizer are uploaded, from copies that hold no folder of this machine.
     """
 
     card: str | None = None
@@ -50,8 +47,14 @@ class CardMixin(_Base):
         elif self.is_world_process_zero():
             write_text(Path(str(self.args.output_dir), MODEL_CARD), self.card)
 
-    def push_to_hub(  # pyright: ignore[reportIncompatibleMethodOverride]
-        self, commit_message: str = "End of training", blocking: bool = True, revision: str | None = None
+    def push_to_hub(
+        self,
+        commit_message: str | None = "End of training",
+        blocking: bool = True,
+        token: str | None = None,
+        revision: str | None = None,
+        private: bool | None = None,
+        **kwargs: Any,
     ) -> Any:
         """
         Save the model and upload it with its tokenizer, the card and the record.
@@ -59,13 +62,16 @@ class CardMixin(_Base):
         Args:
             commit_message: What the hub's history says.
             blocking: Whether to wait for the end of the upload.
+            token: Access token of the hub; None is that of the arguments.
             revision: The branch; None is that of the arguments.
+            private: Of no use, as the repository was made with the trainer.
+            **kwargs: For `create_model_card`.
         """
         self.save_model(_internal_call=True)
         if self.is_world_process_zero():
-            self.create_model_card()
+            self.create_model_card(**kwargs)
             self._finish_current_push()
-            return self._upload(Path(str(self.args.output_dir)), commit_message, not blocking, revision)
+            return self._upload(Path(str(self.args.output_dir)), str(commit_message), not blocking, token, revision)
 
     def _push_from_checkpoint(self, checkpoint_folder: str) -> None:
         if not self.is_world_process_zero() or self.args.hub_strategy == HubStrategy.END:
@@ -78,22 +84,26 @@ class CardMixin(_Base):
         jobs: Any = [*(running.jobs if running is not None else []), upload]
         self.push_in_progress = PushInProgress(jobs)
 
-    def _upload(self, folder: Path, message: str, run_as_future: bool, revision: str | None = None) -> Any:
+    def _upload(
+        self, folder: Path, message: str, run_as_future: bool, token: str | None = None, revision: str | None = None
+    ) -> Any:
         """Copies are uploaded, as a checkpoint may be deleted meanwhile."""
         self.callback_handler.on_push_begin(self.args, self.state, self.control)
         copies = TemporaryDirectory(prefix="hf_vasso-push-")
+        tokenizer: Any = self.processing_class
+        tokenizer.save_pretrained(copies.name)
         for path in folder.iterdir():
-            if path.is_file() and any(fnmatch(path.name, pattern) for pattern in PUSHED):
+            if path.is_file() and not path.is_symlink() and any(fnmatch(path.name, pattern) for pattern in PUSHED):
                 shutil.copyfile(path, Path(copies.name, path.name))
-        _take_folder_from(Path(copies.name, ADAPTER_CONFIG))
         if self.card is None:  # PEFT's own has the folder of the model
             Path(copies.name, MODEL_CARD).unlink(missing_ok=True)
+        _take_folders_from(Path(copies.name))
         upload: Any = HfApi().upload_folder(
             repo_id=str(self.hub_model_id),
             folder_path=copies.name,
-            allow_patterns=list(PUSHED),
+            allow_patterns=sorted(p.relative_to(copies.name).as_posix() for p in Path(copies.name).rglob("*")),
             commit_message=message,
-            token=self.args.hub_token,
+            token=token or self.args.hub_token,
             revision=revision or self.args.hub_revision,
             run_as_future=run_as_future,  # pyright: ignore[reportArgumentType]
         )
@@ -109,11 +119,16 @@ class CardMixin(_Base):
         Path(output_dir or str(self.args.output_dir), TRAINING_ARGS_NAME).unlink(missing_ok=True)
 
 
-def _take_folder_from(adapter_config: Path) -> None:
-    """PEFT writes down where the model lies to which adapters belong; of a folder only its name is passed on."""
-    if adapter_config.exists():
-        config = json.loads(adapter_config.read_text(encoding="utf-8"))
-        name = str(config.get("base_model_name_or_path"))
-        if os.path.isabs(name) or os.path.exists(name):
-            config["base_model_name_or_path"] = os.path.basename(os.path.realpath(name))
-            write_text(adapter_config, json.dumps(config, indent=2))
+def _take_folders_from(copies: Path) -> None:
+    """PEFT and older tokenizers write down where a model lies; of a folder only its name is passed on."""
+    for path in copies.glob("*config.json"):
+        config = json.loads(path.read_text(encoding="utf-8"))
+        folders = {
+            key: os.path.basename(os.path.realpath(name))
+            for key, name in config.items()
+            if key.endswith("name_or_path")
+            and isinstance(name, str)
+            and (os.path.isabs(name) or (name and os.path.exists(name)))
+        }
+        if folders:
+            write_text(path, json.dumps({**config, **folders}, indent=2))

@@ -1,6 +1,7 @@
 """The output folder of a run: what was asked for, how far it came, and whether a command may go on with it."""
 
 import json
+import reprlib
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
@@ -42,13 +43,23 @@ class RunFolder:
         self.prediction_files = {split: self.path / name for split, name in prediction_files.items()}
         """Test split to the file with its predictions."""
 
-    def check_owner(self) -> None:
+    def check_owner(self, pushes: bool = False) -> None:
         """
         Refuse a folder with the results of something else.
 
+        Args:
+            pushes: Whether it is going to be pushed. Then links are refused too: what they lead to would be read as a
+                part of the model, and published.
+
         Raises:
-            ValueError: It has a record or checkpoints, and no run of this command wrote them.
+            ValueError: It has a record or checkpoints, and no run of this command wrote them; or links.
         """
+        links = sorted(path.name for path in self.path.glob("*") if path.is_symlink() and path.is_file())
+        if pushes and links:
+            raise ValueError(
+                f"{self.path} has links ({reprlib.repr(links)}), and push_to_hub might publish what they lead to; put "
+                "files in their place, or delete them"
+            )
         if not self._file.exists() and (self.is_finished or self.checkpoint_steps):
             raise ValueError(f"{self.path} holds the results of something else; choose another --output_dir")
 
