@@ -14,6 +14,7 @@ _MOST_LISTED = 500  # letters of the list of known names
 _SHORT = reprlib.Repr()
 _SHORT.maxstring = _SHORT.maxother = 100
 _SHORT.maxlevel = 3
+_TOKEN = re.compile(r"(token\W{1,5})[\w.-]+", re.IGNORECASE)
 
 
 def shown(value: Any) -> str:
@@ -24,13 +25,13 @@ def shown(value: Any) -> str:
         value: Any value.
 
     Returns:
-        Its `repr`, with the middle left out where it is long.
+        Its `repr`, with the middle left out where it is long, and *** in place of a token.
 
     Example:
         >>> shown("two\\nlines"), len(shown("x" * 100_000))
         ("'two\\\\nlines'", 100)
     """
-    return _SHORT.repr(value)
+    return _TOKEN.sub(r"\1***", _SHORT.repr(value))
 
 
 def one_line(text: str) -> str:

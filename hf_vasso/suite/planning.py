@@ -20,6 +20,7 @@ from hf_vasso.tasks.recipes import flag_words
 from hf_vasso.tasks.run_folder import RunFolder
 from hf_vasso.tasks.task_arguments import base_name
 from hf_vasso.tasks.task_run import TaskRun
+from hf_vasso.tasks.trust import refuse_from_file
 from hf_vasso.training.arguments import AnyTrainingArguments
 
 __all__ = [
@@ -224,6 +225,7 @@ def _run(
 ) -> Run:
     with _naming(suite, cell):
         command = _command(suite, cell)
+        refuse_from_file(flags, suite.allowed, "it", "hf-vasso suite")
         words = [command.name, *flag_words(flags, suite.path)]
         task = task_run(words)
         if not command.reports_test:

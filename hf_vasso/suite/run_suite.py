@@ -23,6 +23,11 @@ from hf_vasso.tasks.errors import user_errors
 
 __all__ = ["main", "run_suite"]
 
+_REPEATED = {
+    "trust_remote_code": "run code that comes with models where the file asks for it; read that code before",
+    "push_to_hub": "send models and logs to the hub where the file asks for it",
+}
+
 
 def main(arguments: Sequence[str]) -> int:
     """
@@ -40,7 +45,7 @@ def main(arguments: Sequence[str]) -> int:
     """
     given = _parse(arguments)
     with user_errors():
-        suite = read_suite_file(Path(given.file))
+        suite = read_suite_file(Path(given.file), tuple(flag for flag in _REPEATED if getattr(given, flag)))
     if given.dry_run:
         print(_listing(suite, given.fresh))
         return 0
@@ -125,6 +130,8 @@ def _parse(arguments: Sequence[str]) -> Namespace:
     parser.add_argument("--backend", choices=["ray"], help="make the runs on a Ray cluster instead of this machine")
     parser.add_argument("--dry_run", action="store_true", help="list all trials and runs with their cost, and stop")
     parser.add_argument("--fresh", action="store_true", help="start over: delete what an earlier suite wrote")
+    for flag, text in _REPEATED.items():
+        parser.add_argument(f"--{flag}", action="store_true", help=text)
     return parser.parse_args(arguments)
 
 

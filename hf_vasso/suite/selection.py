@@ -19,6 +19,7 @@ from hf_vasso.suite.planning import (
 )
 from hf_vasso.suite.suite_file import SuiteFile
 from hf_vasso.suite.trials import read_trial
+from hf_vasso.tasks.binding import without_folders
 
 __all__ = ["check_trials", "known_choices", "planned_trials", "select"]
 
@@ -100,11 +101,15 @@ def known_choices(suite: SuiteFile) -> dict[Cell, dict[str, Any]]:
     Returns:
         The choices in `selection.json` that are for what the file says, "chosen" among their entries; others are made
         anew.
+
+    Raises:
+        RecordError: `selection.json` is broken, or has chosen what it does not say was asked for.
     """
     tasks = read_choices(suite.output_dir)
     kept = {}
     for cell, grids in _grids(suite).items():
         choice, new = tasks.get(cell.task, {}).get(cell.method, {}), _no_choice(suite, cell, grids)
+        choice = {**choice, "asked": without_folders(choice.get("asked"))}  # an earlier version wrote them
         is_for_this = all(choice.get(name) == new[name] for name in ("asked", "seeds", "holdout_samples"))
         if is_for_this and choice["chosen"] is not None:
             kept[cell] = choice
@@ -176,7 +181,7 @@ def _no_choice(suite: SuiteFile, cell: Cell, grids: Sequence[Grid]) -> dict[str,
 def _asked(suite: SuiteFile, cell: Cell, grids: Sequence[Grid]) -> dict[str, Any]:
     """What the suite's file says about a cell."""
     flags = {**suite.defaults, **suite.tasks[cell.task], **suite.methods[cell.method]}
-    return json.loads(json.dumps({"flags": flags, "stages": list(grids)}, default=str))
+    return without_folders(json.loads(json.dumps({"flags": flags, "stages": list(grids)}, default=str)))
 
 
 def _write_choices(suite: SuiteFile, choices: Mapping[Cell, dict[str, Any]]) -> None:

@@ -100,6 +100,7 @@ class SuiteFile:
         contrasts: Pairs of method labels, the first minus the second; the first pair is the primary one. Where the
             file names none, VASSO is compared with SAM and then with the base.
         threads_per_run: Threads with which each run computes on the CPU, whatever runs beside it.
+        allowed: Flags that only the user may give and that the file may have, since the command line repeats them.
     """
 
     path: Path
@@ -112,14 +113,16 @@ class SuiteFile:
     select: Selection | None = None
     contrasts: list[list[str]] = field(default_factory=list)
     threads_per_run: int = 1
+    allowed: tuple[str, ...] = ()
 
 
-def read_suite_file(path: Path) -> SuiteFile:
+def read_suite_file(path: Path, allowed: tuple[str, ...] = ()) -> SuiteFile:
     """
     Read and check the file of a suite. Its flags are checked where its runs are planned.
 
     Args:
         path: A YAML file.
+        allowed: Flags that only the user may give, "trust_remote_code" and "push_to_hub", as far as the user has.
 
     Returns:
         What it says.
@@ -144,6 +147,7 @@ def read_suite_file(path: Path) -> SuiteFile:
         select=_selection(path, content["select"], seeds) if content.get("select") else None,
         contrasts=_contrasts(path, content.get("contrasts"), methods),
         threads_per_run=_count(path, "threads_per_run", content.get("threads_per_run", 1), _MOST_THREADS),
+        allowed=allowed,
     )
     _refuse_many(suite)
     return suite

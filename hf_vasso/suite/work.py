@@ -18,6 +18,7 @@ import torch
 
 from hf_vasso.results.failure import Failure, write_failure
 from hf_vasso.results.suite_plan import PlannedRun
+from hf_vasso.suite.anonymous import anonymous, log_to
 from hf_vasso.suite.trials import TRIAL_FILE, trial_result, write_trial
 from hf_vasso.tasks.commands import task_run
 from hf_vasso.tasks.errors import UserError, user_errors
@@ -93,7 +94,8 @@ def keep_failure(job: Job, error: str, trace: str = "") -> None:
         trace: The traceback, if there is one.
     """
     planned = job.planned
-    failure = Failure(planned.task_label, planned.model, planned.label, planned.seed, error, trace)
+    names = (planned.task_label, planned.model, planned.label, planned.seed)
+    failure = Failure(*names, anonymous(error), anonymous(trace))
     write_failure(failure, job.folder)
 
 
@@ -130,7 +132,4 @@ def _write_output_to(path: Path) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     file = open(path, "a", encoding="utf-8")
     fcntl.flock(file, fcntl.LOCK_EX)  # waits for the same run of another suite
-    for stream in (sys.stdout, sys.stderr):
-        os.dup2(file.fileno(), stream.fileno())
-    # By lines, so that little is lost when the process is killed.
-    sys.stdout = open(1, "w", encoding="utf-8", buffering=1, closefd=False)
+    log_to(file)

@@ -1,29 +1,30 @@
 """Which flags bind a run: those that change its training, its evaluation or its predictions, as records keep them."""
 
-import inspect
-from collections.abc import Mapping
+import hashlib
+import os
+from collections.abc import Callable
 from dataclasses import MISSING, Field, fields
 from typing import Any
 
 from hf_vasso.engine.rho import RhoSchedule
-from hf_vasso.methods import METHODS, get_method
 from hf_vasso.tasks.model_files import FINGERPRINT, model_fingerprint
 from hf_vasso.tasks.task_arguments import PATHS, TaskArguments, base_name
 from hf_vasso.training.arguments import AnyTrainingArguments
 
 __all__ = [
-    "as_given",
     "binding_arguments",
     "given_flags",
     "recorded_arguments",
     "result_arguments",
     "with_base_names",
+    "without_folders",
 ]
 
 # Flags that change neither the training nor its evaluation, so that a repeated command may change them. Evaluation
 # during training is not among them: it decides which checkpoint is the best one and a plateau's learning rate.
 _FREE_PREFIXES = ("hub_", "log_", "logging_", "push_to_hub", "save_", "trackio_")
 _FREE = {
+    "backbone",  # its fingerprint stands in the probe's file
     "cache_dir",
     "config",
     "dataloader_multiprocessing_context",
@@ -98,10 +99,11 @@ def binding_arguments(arguments: TaskArguments, training: AnyTrainingArguments) 
     Returns:
         Those of `result_arguments` without the limits of what is evaluated and predicted after the training. What is
         evaluated during the training may decide about it. For the first process "model_fingerprint" is among them.
+        Folders are told by name and hash, see `without_folders`.
     """
     free = {"max_predict_samples"} if training.eval_strategy != "no" else {"max_predict_samples", "max_eval_samples"}
     bind = {name: value for name, value in result_arguments(arguments, training).items() if name not in free}
-    return {**bind, **_fingerprint(arguments, training)}
+    return {**without_folders(bind), **_fingerprint(arguments, training)}
 
 
 def recorded_arguments(arguments: TaskArguments, training: AnyTrainingArguments) -> dict[str, Any]:
@@ -138,31 +140,39 @@ def given_flags(arguments: TaskArguments, training: AnyTrainingArguments) -> lis
     ]
 
 
-def as_given(flags: Mapping[str, Any]) -> dict[str, Any]:
-    """
-    Turn recorded flags back into the flags of a command that would record the same.
-
-    Args:
-        flags: What `result_arguments` or `binding_arguments` gave.
-
-    Returns:
-        The flags, with the method's numbers in `method_args` where they differ from the preset.
-    """
-    own, uses = get_method(flags["method"]), inspect.signature(METHODS[flags["method"]]).parameters
-    # A number that is None is not recorded.
-    numbers = {name: flags[name] for name in uses if name in flags and flags[name] != own.numbers.get(name)}
-    if flags.get("ascent_every") is not None:
-        numbers.pop("k", None)  # the same number
-    elif "k" in flags and "k" not in uses:
-        numbers["ascent_every"] = flags["k"]
-    if flags.get("ascent_fraction") is None and own.ascent_fraction < 1.0:
-        numbers["ascent_fraction"] = 1.0  # all examples, which is not recorded
-    return {**flags, **dict.fromkeys(("rho", "theta")), "method_args": numbers}
-
-
 def with_base_names(arguments: dict[str, Any]) -> dict[str, Any]:
     """The same arguments with the base names of folders, for records that are passed on."""
-    return {name: base_name(value) if name in PATHS and value else value for name, value in arguments.items()}
+    named = {name: base_name(value) if name in PATHS and value else value for name, value in arguments.items()}
+    return _with_each_path(named, os.path.basename)
+
+
+def without_folders(arguments: Any) -> Any:
+    """
+    The same flags without absolute paths, which tell of a machine and its users.
+
+    Args:
+        arguments: What stands in a JSON file.
+
+    Returns:
+        In place of each absolute path its last part and a hash of it, which other paths do not have.
+
+    Example:
+        >>> without_folders({"data_dir": "/home/me/glue", "max_steps": 5})
+        {'data_dir': 'glue#c9745eddbb219dc3', 'max_steps': 5}
+    """
+    return _with_each_path(arguments, _name_and_hash)
+
+
+def _with_each_path(value: Any, change: Callable[[str], str]) -> Any:
+    if isinstance(value, dict):
+        return {name: _with_each_path(entry, change) for name, entry in value.items()}
+    if isinstance(value, list):
+        return [_with_each_path(entry, change) for entry in value]
+    return change(value.rstrip("/")) if isinstance(value, str) and os.path.isabs(value) else value
+
+
+def _name_and_hash(path: str) -> str:
+    return f"{os.path.basename(path)}#{hashlib.sha256(path.encode(errors='surrogatepass')).hexdigest()[:16]}"
 
 
 def _numbers_that_hold(training: AnyTrainingArguments) -> dict[str, float]:

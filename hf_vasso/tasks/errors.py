@@ -24,4 +24,5 @@ def user_errors() -> Iterator[None]:
     try:
         yield
     except (ValueError, OSError) as error:
-        raise UserError(str(error)) from error
+        # Transformers asks for its own argument, which is a flag here.
+        raise UserError(str(error).replace("`trust_remote_code=True`", "--trust_remote_code")) from error

@@ -9,7 +9,7 @@ from datasets.fingerprint import Hasher
 
 from hf_vasso.tasks.task_arguments import TaskArguments
 
-__all__ = ["FINGERPRINT", "MODEL_FILES", "model_fingerprint"]
+__all__ = ["FINGERPRINT", "MODEL_FILES", "folder_fingerprint", "model_fingerprint"]
 
 FINGERPRINT = "model_fingerprint"
 """Under which name it stands among the flags of a run and of a record."""
@@ -45,6 +45,14 @@ def model_fingerprint(arguments: TaskArguments) -> str | None:
         for stat in [path.stat()]
     ]
     return Hasher.hash_bytes(json.dumps(hashes).encode()) if hashes else None
+
+
+def folder_fingerprint(folder: Path) -> str:
+    """Hash the files of a model, without its tokenizer, into 16 hexadecimal digits; as `model_fingerprint`."""
+    hashes = [
+        [path.name, _hash(path, path.stat().st_mtime_ns, path.stat().st_size)] for path in _files(folder, MODEL_FILES)
+    ]
+    return Hasher.hash_bytes(json.dumps(hashes).encode())
 
 
 def _files(folder: Path, patterns: tuple[str, ...]) -> list[Path]:

@@ -3,30 +3,36 @@
 import json
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
 from hf_vasso.spelling import shown, unknown_name
+from hf_vasso.tasks.trust import refuse_from_file
 from hf_vasso.tasks.yaml_file import read_mapping
 
 __all__ = ["RECIPES", "expand_variables", "flag_words", "recipe_arguments", "recipe_names"]
 
 RECIPES = Path(__file__).parents[1] / "recipes"
 
+_FLAG = re.compile(r"[A-Za-z][\w-]*", re.ASCII)
 
-def recipe_arguments(name_or_path: str) -> list[str]:
+
+def recipe_arguments(name_or_path: str, repeated: Collection[str] = (), command: str = "hf-vasso") -> list[str]:
     """
     Read a recipe as command-line arguments, so that its values are parsed and checked as those of the command line.
 
     Args:
         name_or_path: A shipped recipe, such as "glue/rte-vasso", or the path of a YAML file.
+        repeated: Flags that the command line has too: some are taken from a recipe only then.
+        command: The command that reads it, for the message.
 
     Returns:
         `--key value` for each key, in the order of the file; `null` leaves a flag at its default.
 
     Raises:
-        ValueError: There is no such recipe, it is no mapping of flags, or a variable that it names is not set.
+        ValueError: There is no such recipe, it is no mapping of flags, a variable that it names is not set, or it has
+            a flag that only the command line may give.
 
     Example:
         >>> recipe_arguments("glue/rte-vasso")[:2]
@@ -36,6 +42,7 @@ def recipe_arguments(name_or_path: str) -> list[str]:
     recipe = read_mapping(path)
     if "config" in recipe:
         raise ValueError(f"{path} names another recipe, {shown(recipe['config'])}; copy its lines instead")
+    refuse_from_file(recipe, repeated, path, command)
     return flag_words(recipe, path)
 
 
@@ -66,7 +73,7 @@ def flag_words(flags: Mapping[str, Any], path: Path) -> list[str]:
     """
     words = []
     for key, value in flags.items():
-        if not key.replace("-", "_").isidentifier():
+        if not _FLAG.fullmatch(key):
             raise ValueError(f"{path}: {shown(key)} is not the name of a flag")
         if value is not None:
             values = [expand_variables(word, path) for word in _words(value)]

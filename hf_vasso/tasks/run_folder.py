@@ -1,6 +1,7 @@
 """The output folder of a run: what was asked for, how far it came, and whether a command may go on with it."""
 
 import json
+import reprlib
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
@@ -11,6 +12,7 @@ from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 from hf_vasso.results.failure import FAILURE_FILE
 from hf_vasso.results.files import write_json
 from hf_vasso.results.record import RESULT_FILE, Record, read_record
+from hf_vasso.tasks.binding import without_folders
 from hf_vasso.tasks.model_files import FINGERPRINT, MODEL_FILES
 
 __all__ = ["MODEL_CARD", "RunFolder"]
@@ -38,13 +40,23 @@ class RunFolder:
         self.prediction_files = {split: self.path / name for split, name in prediction_files.items()}
         """Test split to the file with its predictions."""
 
-    def check_owner(self) -> None:
+    def check_owner(self, pushes: bool = False) -> None:
         """
         Refuse a folder with the results of something else.
 
+        Args:
+            pushes: Whether it is going to be pushed. Then links are refused too: what they lead to would be read as a
+                part of the model, and published.
+
         Raises:
-            ValueError: It has a record or checkpoints, and no run of this command wrote them.
+            ValueError: It has a record or checkpoints, and no run of this command wrote them; or links.
         """
+        links = sorted(path.name for path in self.path.glob("*") if path.is_symlink() and path.is_file())
+        if pushes and links:
+            raise ValueError(
+                f"{self.path} has links ({reprlib.repr(links)}), and push_to_hub might publish what they lead to; put "
+                "files in their place, or delete them"
+            )
         if not self._file.exists() and (self.is_finished or self.checkpoint_steps):
             raise ValueError(f"{self.path} holds the results of something else; choose another --output_dir")
 
@@ -61,7 +73,7 @@ class RunFolder:
         """
         if not self._file.exists():
             return
-        before = self.arguments
+        before = without_folders(self.arguments)  # an earlier version wrote them
         now = json.loads(json.dumps(arguments))
         # A flag that only one version of Transformers knows has no counterpart to compare it with.
         differences = {name for name in before.keys() & now.keys() if before[name] != now[name]}

@@ -195,6 +195,7 @@ def parse_flags(
         raise ValueError(
             f"Transformers cannot use these flags: {type(error).__name__}: {one_line(str(error))}"
         ) from error
+    _take_launchers_precision(groups[-1])
     refuse_evaluation_flags(groups[-1], out_of_place)
     return groups
 
@@ -208,7 +209,15 @@ def _recipe(prog: str, arguments: Sequence[str]) -> list[str]:
     parser = TaskParser(prog=prog, add_help=False, argument_default=SUPPRESS)
     parser.add_argument("--config")
     given, _ = parser.parse_known_args(arguments)
-    return recipe_arguments(given.config) if "config" in given else []
+    repeated = {word[2:].partition("=")[0].replace("-", "_") for word in arguments if word.startswith("--")}
+    return recipe_arguments(given.config, repeated, prog) if "config" in given else []
+
+
+def _take_launchers_precision(training: Any) -> None:
+    """`accelerate launch` may ask for mixed precision, of which the flags, and so the record, would not tell."""
+    precision = getattr(training, "mixed_precision", "no")  # Transformers 4 does not say
+    if precision in ("bf16", "fp16"):
+        setattr(training, precision, True)
 
 
 def _unknown_flag(prog: str, unknown: Sequence[str], known: Iterable[str], instead_of: Mapping[str, str]) -> str:

@@ -148,7 +148,7 @@ class TaskRun(ABC, Generic[Arguments]):
         Raises:
             ValueError: The folder belongs to something else, or the run in it began with other flags.
         """
-        self.folder.check_owner()
+        self.folder.check_owner(pushes=self.training.push_to_hub)
         if not self.arguments.fresh:
             asked = binding_arguments(self.arguments, self.training)
             if self.folder.path.resolve() == Path(self.arguments.model).resolve():

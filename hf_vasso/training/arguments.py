@@ -100,6 +100,10 @@ class SharpnessArguments:
         if next_in_line is not None:
             next_in_line()
 
+    def __getstate__(self) -> dict[str, Any]:
+        """Without the token: the Trainer pickles its arguments beside each model that it saves or pushes."""
+        return {**self.__dict__, **({"hub_token": None} if "hub_token" in self.__dict__ else {})}
+
     def engine_options(self) -> dict[str, Any]:
         """What a `SharpnessAwareStep` takes from these arguments beside the method."""
         names = ("rho_warmup_steps", "rho_scheduler_type", "no_perturb", "same_dropout", "ascent_sync")

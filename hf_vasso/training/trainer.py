@@ -75,7 +75,8 @@ class SharpnessAwareMixin(CheckpointMixin):
     def sharpness_passes(self) -> dict[str, float]:
         """
         The passes over a micro-batch made so far by this rank, those before a resume included. A pass over a share of
-        the examples counts as that share.
+        the examples counts as that share. Not counted are those of attempts that ran out of memory before
+        `auto_find_batch_size` started the training over.
         """
         resumed_at_the_end = self._engine is None and self._saved_state is not None
         engine = self._current_engine() if resumed_at_the_end else self._engine

@@ -216,7 +216,7 @@ def test_a_failed_run_is_recorded_and_stops_no_other(write_suite, runs, capsys):
     assert main(["suite", str(path)]) == 1
     failure = read_failure(foreign / "failure.json")
     assert (failure.task_label, failure.model, failure.label, failure.seed) == ("agreement", "small-bert", "sam", 0)
-    assert failure.error == f"{foreign} holds the results of something else; choose another --output_dir"
+    assert failure.error == ".../seed-0 holds the results of something else; choose another --output_dir"
     assert failure.traceback == ""
     shown = capsys.readouterr().out
     assert f"agreement, sam, seed 0: FAILED: {failure.error} ({foreign / 'log.txt'})" in shown

@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 import torch
+import transformers
 from scipy.stats import pearsonr
-from transformers import AutoModelForSequenceClassification, AutoTokenizer, set_seed
+from transformers import AutoModelForSequenceClassification, AutoTokenizer, Trainer, set_seed
 
 from hf_vasso.cli import main
 from hf_vasso.results.record import read_record
@@ -148,6 +149,7 @@ def test_two_processes_share_rows_whatever_the_training_does_with_batches(glue, 
 @pytest.mark.parametrize(
     ("words", "message"),
     [
+        ("--auto_find_batch_size", "auto_find_batch_size is not supported here, got True; leave it out: "),
         (
             "--batch_eval_metrics",
             "batch_eval_metrics is not supported here, got True; leave it out: metrics are computed",
@@ -156,6 +158,8 @@ def test_two_processes_share_rows_whatever_the_training_does_with_batches(glue, 
         ("--eval_on_start --do_train", "eval_on_start needs something to evaluate on; add --do_eval, or leave it out"),
         ("--eval_use_gather_object", "eval_use_gather_object is not supported here, got True"),
         ("--fp16_full_eval --push_to_hub", "cast the model, and push_to_hub would push it so; push by a command"),
+        ("--hub_strategy checkpoint --push_to_hub", "hub_strategy checkpoint pushes whole checkpoints, and pushed is"),
+        ("--hub_strategy all_checkpoints --push_to_hub", "hub_strategy all_checkpoints pushes whole checkpoints"),
         ("--jit_mode_eval", "jit_mode_eval is not supported here, got True; leave it out"),
         (
             "--label_names start end",
@@ -173,6 +177,35 @@ def test_flags_without_a_place_are_refused(glue, translate, capsys, command, wor
         pytest.skip(f"this version of Transformers has no {flag}")
     assert main([*(glue if command == "glue" else translate), *words.split()]) == 2
     assert message in capsys.readouterr().err
+
+
+def test_a_batch_size_that_may_shrink_is_refused_from_files_too(glue, tmp_path, capsys):
+    recipe, suite = tmp_path / "recipe.yaml", tmp_path / "suite.yaml"
+    recipe.write_text("auto_find_batch_size: true\n")
+    flags = "{config_name: x, auto_find_batch_size: true, max_steps: 2}"
+    suite.write_text(f"{{name: s, output_dir: r, tasks: [rte], methods: [none], seeds: [0], defaults: {flags}}}\n")
+    for words in ([*glue, "--config", str(recipe)], ["suite", str(suite), "--dry_run"]):
+        assert main(words) == 2
+        assert "pass --per_device_train_batch_size with one that fits" in capsys.readouterr().err
+
+
+@pytest.mark.skipif(int(transformers.__version__[0]) < 5, reason="Transformers 4 does not tell")
+@pytest.mark.parametrize(("launcher", "words"), [("bf16", []), ("no", ["--bf16"])])
+def test_the_record_tells_of_the_launchers_precision(glue, tmp_path, monkeypatch, launcher, words):
+    """`accelerate launch --mixed_precision` says it by this variable."""
+    monkeypatch.setenv("ACCELERATE_MIXED_PRECISION", launcher)
+    precisions = []
+    train = Trainer.train
+    monkeypatch.setattr(
+        Trainer,
+        "train",
+        lambda self, **options: (precisions.append(self.accelerator.mixed_precision), train(self, **options))[1],
+    )
+    assert main([*glue, "--do_train", "--do_eval", "--max_steps", "1", *words]) == 0
+    assert precisions == ["bf16"]
+    record = read_record(tmp_path / "run" / "result.json")
+    assert record.arguments["bf16"] is True
+    assert "bf16" in record.given
 
 
 # --- translations ---

@@ -72,6 +72,13 @@ class GlueArguments(TaskArguments):
             "frozen model, which are computed once."
         },
     )
+    backbone: str | None = field(
+        default=None,
+        metadata={
+            "help": "The frozen model under a probe that was saved, where that is in a folder: the probe's own file "
+            "has only its name and its fingerprint."
+        },
+    )
     use_peft: bool = field(default=False, metadata={"help": "Train LoRA adapters and the head instead of the model."})
     lora_r: int = field(default=16, metadata={"help": "Rank of the adapters, at least 1."})
     lora_alpha: int = field(default=32, metadata={"help": "The adapters' output is scaled by lora_alpha / lora_r."})
@@ -108,7 +115,8 @@ class GlueArguments(TaskArguments):
     def with_trained_model(self, folder: Path) -> "GlueArguments":
         """The same flags for the model that a run has saved, its probe or adapters included."""
         whole = super().with_trained_model(folder)
-        return replace(whole, probe_hidden_size=None, use_peft=False, **_lora_defaults())
+        backbone = self.model if self.probe_hidden_size else self.backbone
+        return replace(whole, backbone=backbone, probe_hidden_size=None, use_peft=False, **_lora_defaults())
 
 
 def _lora_defaults() -> dict[str, Any]:

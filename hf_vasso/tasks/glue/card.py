@@ -28,10 +28,11 @@ tokenizer = AutoTokenizer.from_pretrained("FOLDER")
 """,
     "hf_vasso": """\
 ```shell
-hf-vasso glue --task_name {task} --model_name_or_path FOLDER --do_predict --output_dir predictions
+hf-vasso glue --task_name {task} --model_name_or_path FOLDER{backbone} --do_predict --output_dir predictions
 ```
 """,
 }
+_OF_BACKBONE = "In place of BACKBONE goes the folder of the pretrained model under the probe.\n\n"
 
 
 def glue_card(record: Record, method: Method) -> ModelCard:
@@ -43,6 +44,9 @@ def glue_card(record: Record, method: Method) -> ModelCard:
         method: Its method.
     """
     task, library = TASKS[record.task], _library(record)
+    needs_backbone = library == "hf_vasso" and record.arguments.get("model_fingerprint") is not None
+    backbone = " --backbone BACKBONE" if needs_backbone else ""
+    use = _USES[library].format(task=record.task, num_labels=task.num_labels, backbone=backbone)
     facts = CardTask(
         task_type="text-classification",
         dataset=task.hub_id,
@@ -51,7 +55,7 @@ def glue_card(record: Record, method: Method) -> ModelCard:
         metrics=list(task.metrics),
         library=library,
         pipeline_tag=None if library == "hf_vasso" else "text-classification",
-        use=_USES[library].format(task=record.task, num_labels=task.num_labels),
+        use=_OF_BACKBONE + use if needs_backbone else use,
         split_and_metric=lambda name: _split_and_metric(record, name),
     )
     return model_card(record, method, facts)

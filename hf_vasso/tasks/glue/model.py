@@ -2,6 +2,7 @@
 
 import os
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 from peft import LoraConfig, PeftConfig, PeftModel, TaskType, get_peft_model
@@ -20,6 +21,8 @@ from hf_vasso.tasks.glue.labels import knows_labels, label_order
 from hf_vasso.tasks.glue.probe import Probe, ProbeConfig
 from hf_vasso.tasks.glue.table import Task, get_task
 from hf_vasso.tasks.hub import only_from_cache
+from hf_vasso.tasks.model_files import folder_fingerprint
+from hf_vasso.tasks.task_arguments import base_name
 
 __all__ = ["hub_options", "load_model", "load_tokenizer"]
 
@@ -98,8 +101,9 @@ def _new_probe(glue: GlueArguments, task: Task, hidden_size: int) -> Probe:
     config = ProbeConfig(
         input_size=backbone.hidden_size,
         hidden_size=hidden_size,
-        backbone=os.path.realpath(glue.model) if os.path.exists(glue.model) else glue.model,
+        backbone=base_name(glue.model),
         backbone_revision=glue.model_revision,
+        backbone_fingerprint=folder_fingerprint(Path(glue.model)) if os.path.isdir(glue.model) else None,
     )
     _set_labels(config, task)
     return Probe(config)

@@ -1,5 +1,6 @@
 """A probe: a small network on the mean-pooled features of a frozen pretrained model, trained in seconds."""
 
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +23,7 @@ from transformers import (
 from transformers.modeling_outputs import SequenceClassifierOutput
 
 from hf_vasso.tasks.hub import only_from_cache
+from hf_vasso.tasks.model_files import folder_fingerprint
 
 __all__ = ["Probe", "ProbeConfig", "load_backbone", "pooled_features"]
 
@@ -36,8 +38,9 @@ class ProbeConfig(PretrainedConfig):
         input_size: Width of the features.
         hidden_size: Width of the hidden layer.
         dropout: Probability of a dropped hidden unit.
-        backbone: The hub id or folder of the model that makes the features.
+        backbone: The hub id of the model that makes the features, or the base name of its folder.
         backbone_revision: Its branch, tag or commit on the hub.
+        backbone_fingerprint: That of the files in its folder, None where it is on the hub.
     """
 
     model_type = "hf_vasso_probe"
@@ -49,6 +52,7 @@ class ProbeConfig(PretrainedConfig):
         dropout: float = 0.1,
         backbone: str = "",
         backbone_revision: str = "main",
+        backbone_fingerprint: str | None = None,
         **options: Any,
     ) -> None:
         super().__init__(**options)
@@ -57,6 +61,7 @@ class ProbeConfig(PretrainedConfig):
         self.dropout = dropout
         self.backbone = backbone
         self.backbone_revision = backbone_revision
+        self.backbone_fingerprint = backbone_fingerprint
 
 
 class Probe(PreTrainedModel):
@@ -100,21 +105,36 @@ AutoConfig.register(ProbeConfig.model_type, ProbeConfig)
 AutoModelForSequenceClassification.register(ProbeConfig, Probe)
 
 
-def load_backbone(config: ProbeConfig, hub_options: Mapping[str, Any]) -> PreTrainedModel:
+def load_backbone(config: ProbeConfig, hub_options: Mapping[str, Any], given: str | None = None) -> PreTrainedModel:
     """
     Load the frozen model under a probe.
 
     Args:
-        config: It names the model.
+        config: It names the model. Only one on the hub is loaded by that: folders are named by the user.
         hub_options: What `from_pretrained` takes beside the name and revision.
+        given: The hub id or folder that the command line names, None for none.
+
+    Raises:
+        ValueError: The model is in a folder and none is given, or other files are in the one that is.
     """
+    name, expected = given or config.backbone, config.backbone_fingerprint
+    if given is None and (expected or os.path.exists(name) or name.startswith(("/", ".", "~"))):
+        raise ValueError(
+            f"the probe stands on a model in a folder, {os.path.basename(name)}, and no folder is opened because a "
+            "file names it; name it with --backbone"
+        )
+    if expected and os.path.isdir(name) and folder_fingerprint(Path(name)) != expected:
+        raise ValueError(
+            f"the probe was trained on another model than {name} holds (fingerprint {expected}, there "
+            f"{folder_fingerprint(Path(name))}); name the folder of {config.backbone} with --backbone"
+        )
     options = {
         **hub_options,
         "revision": config.backbone_revision,
-        "local_files_only": only_from_cache(config.backbone, config.backbone_revision, hub_options.get("cache_dir")),
+        "local_files_only": only_from_cache(name, config.backbone_revision, hub_options.get("cache_dir")),
         "dtype": torch.float32,
     }
-    return AutoModel.from_pretrained(config.backbone, **options).eval()
+    return AutoModel.from_pretrained(name, **options).eval()
 
 
 def pooled_features(

@@ -123,7 +123,10 @@ class GlueRun(TaskRun[GlueArguments]):
         self.source, self.fingerprints = data.source, data.fingerprints
         model, tokenizer = load_model(arguments, task), load_tokenizer(arguments)
         config: Any = model.config
-        backbone = load_backbone(config, hub_options(arguments)) if isinstance(config, ProbeConfig) else None
+        backbone = None
+        if isinstance(config, ProbeConfig):
+            given = arguments.model if arguments.probe_hidden_size else arguments.backbone
+            backbone = load_backbone(config, hub_options(arguments), given)
         fit_tokenizer(tokenizer, backbone or model, self._say)
         self.order = label_order(config, task)
         examples = select_examples(data.splits, task, arguments, training.seed)

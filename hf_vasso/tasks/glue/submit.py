@@ -1,27 +1,35 @@
 """Zip the test predictions of finished runs for GLUE's leaderboard, predicting first: what `hf-vasso submit` does."""
 
+import reprlib
 import sys
 from argparse import ArgumentParser
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any, TypeVar
+from typing import Any
 
-from hf_vasso.results.record import RESULT_FILE, Record, RecordError, read_record
+from hf_vasso.results.files import write_bytes
+from hf_vasso.results.record import RESULT_FILE, Record, RecordError, read_record, write_record
 from hf_vasso.results.submission import LEADERBOARD_FILES, Predictions, write_submission
-from hf_vasso.tasks.binding import as_given
 from hf_vasso.tasks.errors import UserError, user_errors
-from hf_vasso.tasks.glue.arguments import GlueArguments
+from hf_vasso.tasks.glue.arguments import parse_glue_arguments
 from hf_vasso.tasks.glue.data import load_task
 from hf_vasso.tasks.glue.run_glue import run_glue
 from hf_vasso.tasks.glue.table import TASKS
 from hf_vasso.tasks.run_folder import RunFolder
-from hf_vasso.training.arguments import VassoTrainingArguments
 
 __all__ = ["main", "submit"]
 
-_Arguments = TypeVar("_Arguments", GlueArguments, VassoTrainingArguments)
+_TAKEN = {"max_seq_length": int, "pad_to_max_length": bool, "bf16": bool, "fp16": bool, "tf32": bool}
+"""The flags of a run that change its predictions, and their types; all others of its file are left alone."""
+
+_OF_THE_USER = {
+    "data_dir": "the folder with the test sets, <task>/<split>, of the runs that had such a folder",
+    "backbone": "the folder of the model under probes, where that is not on the hub",
+    "cache_dir": "where models from the hub are kept",
+    "token": "access token of the hub (default: the one of `hf auth login`)",
+}
 
 _TASKS = tuple(dict.fromkeys(file.task for file in LEADERBOARD_FILES))
 
@@ -56,8 +64,15 @@ def main(arguments: Sequence[str]) -> int:
         "such as a model fine-tuned on MNLI",
     )
     parser.add_argument("--seed", type=int, help="the seed of the runs, where RUNS_DIR has several")
+    for flag, text in _OF_THE_USER.items():
+        parser.add_argument(f"--{flag}", help=text)
+    parser.add_argument(
+        "--trust_remote_code", action="store_true", help="run the code that lies beside the models; read it before"
+    )
     given = parser.parse_args(arguments)
-    submit(given.runs_dir, given.out, given.method_label, given.seed, given.model)
+    names = (*_OF_THE_USER, "trust_remote_code")
+    predict_with = {name: value for name in names if (value := getattr(given, name))}
+    submit(given.runs_dir, given.out, given.method_label, given.seed, given.model, predict_with)
     print(f"submission: {given.out}, to be uploaded at https://gluebenchmark.com/submit")
     return 0
 
@@ -68,6 +83,7 @@ def submit(
     method_label: str | None = None,
     seed: int | None = None,
     models: Sequence[str] | None = None,
+    predict_with: Mapping[str, str | bool] | None = None,
 ) -> None:
     """
     Predict what is not predicted yet, check all predictions and zip them.
@@ -78,20 +94,23 @@ def submit(
         method_label: The label of the runs; None where they have one in common.
         seed: The seed of the runs; None where they have one in common.
         models: The models of the runs, as records name them; None where they have one in common.
+        predict_with: Flags of `hf-vasso glue` that no run's file decides: "data_dir", "backbone", "cache_dir", "token"
+            and "trust_remote_code".
 
     Raises:
         UserError: It is not clear which runs are meant, tasks are missing, a run cannot predict any more, or its
             predictions are not what the leaderboard takes. Only the last two are found after runs have predicted.
     """
+    given = predict_with or {}
     with user_errors():
         runs = _choose(_find(runs_dir), runs_dir, method_label, seed, models)
-        _check(runs, runs_dir)
+        _check(runs, runs_dir, given.get("data_dir"))
     for run in runs.values():
         if run.has_model and not run.has_predicted:
-            _predict(run)
+            _predict(run, given)
     with TemporaryDirectory() as folder:
         if runs["mnli"].has_model:
-            runs["ax"] = _predict_ax(runs["mnli"], Path(folder))
+            runs["ax"] = _predict_ax(runs["mnli"], Path(folder), given)
         with user_errors():
             write_submission({file: _predictions(runs[file.task], file.split) for file in LEADERBOARD_FILES}, out)
 
@@ -172,32 +191,41 @@ def _listed(runs: Iterable[_Run]) -> str:
     return "".join(lines) or " none"
 
 
-def _check(runs: Mapping[str, _Run], runs_dir: Path) -> None:
+def _check(runs: Mapping[str, _Run], runs_dir: Path, data_dir: str | bool | None) -> None:
     """Name all tasks that cannot be submitted before any of them predicts."""
-    missing = [f"  {task}: {reason}" for task in _TASKS if (reason := _reason_against(task, runs)) is not None]
+    missing = [
+        f"  {task}: {reason}" for task in _TASKS if (reason := _reason_against(task, runs, data_dir)) is not None
+    ]
     if missing:
         raise UserError("\n".join([f"{runs_dir} lacks what a submission needs:", *missing]))
 
 
-def _reason_against(task: str, runs: Mapping[str, _Run]) -> str | None:
+def _reason_against(task: str, runs: Mapping[str, _Run], data_dir: str | bool | None) -> str | None:
     trained_on = TASKS[task].trained_on
     if trained_on is not None and trained_on in runs and runs[trained_on].has_model:
-        return None
+        return _reason_against_data(runs[trained_on], data_dir)
     if task not in runs:
         return "no finished run" + (f", and none of {trained_on} with its model" if trained_on else "")
     run = runs[task]
     if run.has_predicted:
-        return _reason_against_predictions(run)
+        return _reason_against_predictions(run, data_dir)
     if run.has_model:
-        return None
+        return _reason_against_data(run, data_dir)
     return f"{run.folder.path} has neither predictions for the whole test set nor a model that it trained"
 
 
-def _reason_against_predictions(run: _Run) -> str | None:
+def _reason_against_data(run: _Run, data_dir: str | bool | None) -> str | None:
+    """A folder that only the run's file names is not opened."""
+    if data_dir is None and run.folder.arguments.get("data_dir") is not None:
+        return f"the run in {run.folder.path} had its data from a folder; name it with --data_dir"
+    return None
+
+
+def _reason_against_predictions(run: _Run, data_dir: Any) -> str | None:
     """Predictions hold as long as the data have not become others, where they are at hand."""
     predicted, task = run.folder.predicted, TASKS[run.record.task]
-    data_dir = run.folder.arguments["data_dir"] if predicted else None
-    if data_dir is None or not Path(data_dir, task.name).is_dir():
+    had_folder = bool(predicted) and run.folder.arguments.get("data_dir") is not None
+    if not had_folder or data_dir is None or not Path(data_dir, task.name).is_dir():
         return None
     now = load_task(task, data_dir, list(predicted)).fingerprints
     for split, fingerprint in predicted.items():
@@ -209,29 +237,50 @@ def _reason_against_predictions(run: _Run) -> str | None:
     return None
 
 
-def _predict(run: _Run) -> None:
-    with user_errors():
-        glue, training = _flags(run, run.folder.path)
-    run_glue(glue, training)
+def _predict(run: _Run, given: Mapping[str, str | bool]) -> None:
+    """Predict in a folder aside, with the trained model: the run's own files stay as they are but for predictions."""
+    with TemporaryDirectory() as folder:
+        aside = RunFolder(folder, TASKS[run.record.task].prediction_files)
+        with user_errors():
+            arguments = parse_glue_arguments(_words(run, run.record.task, folder, given))
+        run_glue(*arguments)
+        for path in run.folder.prediction_files.values():
+            write_bytes(path, (aside.path / path.name).read_bytes())
+            print(f"kept beside the run: {path}")
+        run.folder.keep_predicted(aside.predicted)
+    if run.record.arguments.get("max_predict_samples") is not None:
+        whole = {**run.record.arguments, "max_predict_samples": None}
+        write_record(replace(run.record, arguments=whole), run.folder.path)
 
 
-def _predict_ax(mnli: _Run, folder: Path) -> _Run:
+def _predict_ax(mnli: _Run, folder: Path, given: Mapping[str, str | bool]) -> _Run:
     """Predict AX with MNLI's model, each time anew: predictions that lie about may be of a model trained before."""
     with user_errors():
-        glue, training = _flags(mnli, folder)
-        glue = replace(glue.with_trained_model(mnli.folder.path), task_name="ax", task_label=None)
-    return _Run(RunFolder(str(folder), TASKS["ax"].prediction_files), run_glue(glue, training))
+        arguments = parse_glue_arguments(_words(mnli, "ax", str(folder), given))
+    return _Run(RunFolder(str(folder), TASKS["ax"].prediction_files), run_glue(*arguments))
 
 
-def _flags(run: _Run, output_dir: Path) -> tuple[GlueArguments, VassoTrainingArguments]:
-    """The flags with which a run began, for a prediction."""
-    began = as_given(run.folder.arguments)
-    flags = {**began, "output_dir": str(output_dir), "do_predict": True, "report_to": "none"}
-    return _made_of(flags, GlueArguments), _made_of(flags, VassoTrainingArguments)
+def _words(run: _Run, task: str, output_dir: str, given: Mapping[str, str | bool]) -> list[str]:
+    """
+    The command line of a prediction.
 
-
-def _made_of(flags: Mapping[str, Any], kind: type[_Arguments]) -> _Arguments:
-    return kind(**{entry.name: flags[entry.name] for entry in fields(kind) if entry.init and entry.name in flags})
+    Of the flags with which the run began only those of `_TAKEN` are taken, since the run may be anyone's: what runs
+    code, names a folder or sends something comes from the user.
+    """
+    began = run.folder.arguments
+    words = [f"--task_name={task}", f"--model_name_or_path={run.folder.path}", f"--output_dir={output_dir}"]
+    words += ["--do_predict", "--report_to=none"]
+    for name, kind in _TAKEN.items():
+        value = began.get(name)
+        if value is not None:
+            if type(value) is not kind:
+                raise ValueError(
+                    f"{run.folder.path}: {name} in the record of its flags must be of type {kind.__name__}, got "
+                    f"{reprlib.repr(value)}; put back the file that the run wrote"
+                )
+            words.append(f"--{name}={value}")
+    has_folder = began.get("data_dir") is not None
+    return words + [f"--{name}={value}" for name, value in given.items() if name != "data_dir" or has_folder]
 
 
 def _predictions(run: _Run, split: str) -> Predictions:

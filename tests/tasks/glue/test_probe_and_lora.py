@@ -42,7 +42,7 @@ def test_features_are_the_mean_over_an_examples_own_tokens(flags, tiny_bert):
     tokenizer, model = AutoTokenizer.from_pretrained(tiny_bert), AutoModel.from_pretrained(tiny_bert).eval()
     texts = ["the keys seem famous", "the narrow mirrors beside the keys seem famous"]
     encoded = datasets.Dataset.from_dict({**tokenizer(texts), "label": [1, 0]})
-    backbone = load_backbone(ProbeConfig(backbone=str(tiny_bert)), {})
+    backbone = load_backbone(ProbeConfig(backbone="tiny-bert"), {}, str(tiny_bert))
     examples = pooled_features({"train": encoded}, tokenizer, backbone, CPU)["train"]
     for text, features in zip(texts, examples["features"], strict=True):
         with torch.no_grad():
@@ -58,7 +58,7 @@ def test_features_of_another_model_are_others(flags, tiny_bert, tmp_path):
 
     def features(name):
         model.save_pretrained(tmp_path / name)
-        backbone = load_backbone(ProbeConfig(backbone=str(tmp_path / name)), {})
+        backbone = load_backbone(ProbeConfig(backbone=name), {}, str(tmp_path / name))
         return pooled_features({"train": encoded}, tokenizer, backbone, CPU)["train"]["features"][:]
 
     as_it_was = features("as-it-was")
@@ -128,7 +128,7 @@ def use_of(folder: Path) -> str:
     return card.split("## Use")[1].split("```")[1].partition("\n")[2].replace("FOLDER", str(folder))
 
 
-def test_a_card_loads_adapters_and_probes(flags, folder, tmp_path):
+def test_a_card_loads_adapters_and_probes(flags, folder, tmp_path, tiny_bert):
     assert main([*flags, *LORA]) == 0
     names: dict = {}
     exec(use_of(folder), names)  # noqa: S102
@@ -141,6 +141,7 @@ def test_a_card_loads_adapters_and_probes(flags, folder, tmp_path):
     assert main([*flags, *PROBE, "--fresh"]) == 0
     words = use_of(folder).split()
     words[words.index("predictions")] = f"{tmp_path}/predictions"
+    words[words.index("BACKBONE")] = str(tiny_bert)
     assert main([*words[1:], "--data_dir", flags[flags.index("--data_dir") + 1]]) == 0
     assert len((tmp_path / "predictions" / "predictions_test.tsv").read_text().splitlines()) == 6
 
@@ -207,8 +208,9 @@ def test_a_trained_probe_is_a_model_of_transformers(flags, folder):
 
 
 @pytest.mark.parametrize("words", [LORA, PROBE])
-def test_ax_is_predicted_with_what_was_trained_on_mnli(flags, folder, tmp_path, words):
+def test_ax_is_predicted_with_what_was_trained_on_mnli(flags, folder, tmp_path, words, tiny_bert):
     assert main([*flags, *words, "--task_name", "mnli"]) == 0
     ax = ["--task_name", "ax", "--model_name_or_path", str(folder), "--output_dir", f"{tmp_path}/ax"]
+    ax += ["--backbone", str(tiny_bert)]
     assert main([*flags, *ax]) == 0
     assert len((tmp_path / "ax" / "predictions_test.tsv").read_text().splitlines()) == 7

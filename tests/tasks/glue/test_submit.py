@@ -31,14 +31,27 @@ def example(task: str, index: int, hidden: bool) -> dict:
 
 
 @pytest.fixture(scope="module")
-def trained(tiny_bert, tmp_path_factory) -> Path:
-    """Runs on cola and mnli that have trained and not predicted, with numbers that are not the method's own."""
-    data, runs = tmp_path_factory.mktemp("data"), tmp_path_factory.mktemp("runs")
+def data(tmp_path_factory) -> Path:
+    """A few examples of cola, mnli and ax."""
+    data = tmp_path_factory.mktemp("data")
     for name in ("cola", "mnli", "ax"):
         (data / name).mkdir()
         for split in TASKS[name].splits:
             rows = [example(name, index, hidden=split in TASKS[name].test_splits) for index in range(SIZE)]
             (data / name / f"{split}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return data
+
+
+@pytest.fixture
+def submit(runs, data, tmp_path) -> list[str]:
+    """The command line that submits them."""
+    return ["submit", str(runs), "--out", str(tmp_path / "glue.zip"), "--data_dir", str(data)]
+
+
+@pytest.fixture(scope="module")
+def trained(tiny_bert, data, tmp_path_factory) -> Path:
+    """Runs on cola and mnli that have trained and not predicted, with numbers that are not the method's own."""
+    runs = tmp_path_factory.mktemp("runs")
     for name in ("cola", "mnli"):
         words = (
             f"glue --task_name {name} --model_name_or_path {tiny_bert} --data_dir {data} --method asam --rho 0.3 "
@@ -116,9 +129,9 @@ def lines(out: Path, name: str) -> list[str]:
         return archive.read(name).decode().splitlines()
 
 
-def test_what_has_trained_predicts_and_all_is_zipped(runs, tmp_path, capsys):
+def test_what_has_trained_predicts_and_all_is_zipped(runs, tmp_path, capsys, submit):
     out, before = tmp_path / "glue.zip", read_record(runs / "cola" / "result.json")
-    assert main(["submit", str(runs), "--out", str(out)]) == 0
+    assert main(submit) == 0
     assert lines(out, "STS-B.tsv") == ["index\tprediction", "0\t2.500", "1\t2.500", "2\t2.500"]
     assert lines(out, "RTE.tsv")[1:] == ["0\tentailment", "1\tentailment", "2\tentailment"]
     assert lines(out, "WNLI.tsv")[1:] == ["0\t0", "1\t0", "2\t0"]
@@ -134,20 +147,17 @@ def test_what_has_trained_predicts_and_all_is_zipped(runs, tmp_path, capsys):
     assert not list(runs.rglob("ax*"))  # its predictions are made anew each time
 
     first = out.read_bytes()
-    assert main(["submit", str(runs), "--out", str(out)]) == 0
+    assert main(submit) == 0
     assert out.read_bytes() == first
     assert str(runs) not in capsys.readouterr().out  # nothing was predicted again
 
 
 @pytest.mark.parametrize("way", WAYS_TO_TRAIN)
-def test_whatever_has_trained_can_be_submitted(runs, way, tmp_path):
+def test_whatever_has_trained_can_be_submitted(runs, way, tmp_path, submit, data, tiny_bert):
     """The record and what the run was asked for stay as they are: only the predictions are added."""
     folder, seed = runs / "cola", ["--seed", "7"]
-    began = json.loads((folder / "run.json").read_text())["arguments"]
-    words = (
-        f"glue --task_name cola --output_dir {folder} --data_dir {began['data_dir']} --report_to none --max_steps 2"
-    )
-    model = ["--model_name_or_path", began["model_name_or_path"]]
+    words = f"glue --task_name cola --output_dir {folder} --data_dir {data} --report_to none --max_steps 2"
+    model = ["--model_name_or_path", str(tiny_bert)]
     run = task_run([*words.split(), *model, *seed, "--method_label", "asam", *WAYS_TO_TRAIN[way]])
     asked = json.loads(json.dumps(binding_arguments(run.arguments, run.training)))
     content = {**json.loads((folder / "run.json").read_text()), "arguments": asked}
@@ -162,7 +172,7 @@ def test_whatever_has_trained_can_be_submitted(runs, way, tmp_path):
     for name in ("mnli", "ax"):
         shutil.rmtree(runs / name, ignore_errors=True)
         predicted_run(runs / name, name, before)
-    assert main(["submit", str(runs), "--out", str(tmp_path / "glue.zip")]) == 0
+    assert main(submit) == 0
     assert len(lines(tmp_path / "glue.zip", "CoLA.tsv")) == SIZE + 1
     assert json.loads((folder / "run.json").read_text())["arguments"] == asked
     after = read_record(folder / "result.json")
@@ -171,7 +181,7 @@ def test_whatever_has_trained_can_be_submitted(runs, way, tmp_path):
     assert (after.label, after.metrics, after.cost) == (before.label, before.metrics, before.cost)
 
 
-def test_what_two_processes_have_trained_one_can_submit(runs, tmp_path):
+def test_what_two_processes_have_trained_one_can_submit(runs, tmp_path, submit):
     run_file, result_file = runs / "cola" / "run.json", runs / "cola" / "result.json"
     content = json.loads(run_file.read_text())
     content["arguments"]["num_processes"] = 2
@@ -179,26 +189,24 @@ def test_what_two_processes_have_trained_one_can_submit(runs, tmp_path):
     before = read_record(result_file)
     before.arguments["num_processes"] = 2
     write_record(before, runs / "cola")
-    assert main(["submit", str(runs), "--out", str(tmp_path / "glue.zip")]) == 0
+    assert main(submit) == 0
     assert read_record(result_file).arguments == before.arguments
 
 
-def test_ax_is_predicted_with_the_model_of_mnli(runs, tmp_path):
+def test_ax_is_predicted_with_the_model_of_mnli(runs, tmp_path, submit, data):
     predicted_run(runs / "ax", "ax", read_record(runs / "cola" / "result.json"))
     (runs / "ax" / "predictions_test.tsv").write_text("of a model that was trained before")
     out, by_hand = tmp_path / "glue.zip", tmp_path / "by-hand"
-    assert main(["submit", str(runs), "--out", str(out)]) == 0
-    data = json.loads((runs / "mnli" / "run.json").read_text())["arguments"]["data_dir"]
+    assert main(submit) == 0
     words = f"glue --task_name ax --model_name_or_path {runs}/mnli --data_dir {data} --output_dir {by_hand}"
     assert main([*words.split(), "--report_to", "none"]) == 0
     assert lines(out, "AX.tsv") == (by_hand / "predictions_test.tsv").read_text().splitlines()
 
 
-def test_without_mnlis_model_ax_is_a_run_like_others(runs, tmp_path, capsys):
+def test_without_mnlis_model_ax_is_a_run_like_others(runs, tmp_path, capsys, submit):
     shutil.rmtree(runs / "mnli")
     record = read_record(runs / "cola" / "result.json")
     predicted_run(runs / "mnli", "mnli", record)
-    submit = ["submit", str(runs), "--out", str(tmp_path / "glue.zip")]
     assert main(submit) == 2
     assert "\n  ax: no finished run, and none of mnli with its model\n" in capsys.readouterr().err
     predicted_run(runs / "ax", "ax", record)
@@ -206,11 +214,11 @@ def test_without_mnlis_model_ax_is_a_run_like_others(runs, tmp_path, capsys):
     assert lines(tmp_path / "glue.zip", "AX.tsv")[1] == "0\tentailment"
 
 
-def test_missing_tasks_are_all_named_before_any_predicts(runs, tmp_path, capsys):
+def test_missing_tasks_are_all_named_before_any_predicts(runs, tmp_path, capsys, submit):
     shutil.rmtree(runs / "qqp")
     (runs / "wnli" / "result.json").write_text("{")
     (runs / "rte" / "predictions_test.tsv").unlink()
-    assert main(["submit", str(runs), "--out", str(tmp_path / "glue.zip")]) == 2
+    assert main(submit) == 2
     said = capsys.readouterr().err
     assert f"left out: {runs}/wnli/result.json" in said
     assert said.endswith(
@@ -223,24 +231,21 @@ def test_missing_tasks_are_all_named_before_any_predicts(runs, tmp_path, capsys)
     assert not (tmp_path / "glue.zip").exists()
 
 
-def test_a_part_of_a_test_set_is_predicted_in_full(runs, tmp_path):
+def test_a_part_of_a_test_set_is_predicted_in_full(runs, tmp_path, submit, data, tiny_bert):
     arguments = json.loads((runs / "cola" / "run.json").read_text())["arguments"]
-    words = " ".join(f"--{name} {arguments[name]}" for name in ("model_name_or_path", "data_dir", "rho", "max_steps"))
+    words = " ".join(f"--{name} {arguments[name]}" for name in ("rho", "max_steps"))
+    words += f" --model_name_or_path {tiny_bert} --data_dir {data}"
     words += " --method asam --seed 7 --lr_scheduler_type cosine --report_to none --do_predict --max_predict_samples 1"
     glue = ["glue", "--task_name", "cola", "--output_dir", str(runs / "cola"), "--method_args", '{"eta": 0.02}']
     assert main([*glue, *words.split()]) == 0
     assert len((runs / "cola" / "predictions_test.tsv").read_text().splitlines()) == 2
-    assert main(["submit", str(runs), "--out", str(tmp_path / "glue.zip")]) == 0
+    assert main(submit) == 0
     assert len(lines(tmp_path / "glue.zip", "CoLA.tsv")) == SIZE + 1
 
 
-def test_predictions_of_other_data_than_those_at_hand(runs, tmp_path, capsys):
-    data, run_file = tmp_path / "data", runs / "cola" / "run.json"
-    run = json.loads(run_file.read_text())
-    shutil.copytree(run["arguments"]["data_dir"], data)
-    run["arguments"]["data_dir"] = str(data)
-    run_file.write_text(json.dumps(run))
-    submit = ["submit", str(runs), "--out", str(tmp_path / "glue.zip")]
+def test_predictions_of_other_data_than_those_at_hand(runs, tmp_path, capsys, submit, data):
+    shutil.copytree(data, tmp_path / "data")
+    submit[-1], data = f"{tmp_path}/data", tmp_path / "data"
     assert main(submit) == 0
     rows, predictions = data / "cola" / "test.jsonl", runs / "cola" / "predictions_test.tsv"
     rows.write_text("".join(reversed(rows.read_text().splitlines(keepends=True))))
@@ -252,17 +257,16 @@ def test_predictions_of_other_data_than_those_at_hand(runs, tmp_path, capsys):
     )
     predictions.unlink()
     assert main(submit) == 0
-    shutil.rmtree(data)  # what was predicted elsewhere may be submitted here
+    shutil.rmtree(data / "cola")  # what was predicted elsewhere may be submitted here
     assert main(submit) == 0
 
 
-def test_one_label_and_seed(runs, tmp_path, capsys):
+def test_one_label_and_seed(runs, tmp_path, capsys, submit):
     record = read_record(runs / "cola" / "result.json")
     predicted_run(runs / "other" / "rte", "rte", record, label="sam")
     predicted_run(runs / "other" / "sst2", "sst2", record, seed=8)
     predicted_run(runs / ".select" / "sst2", "sst2", record, seed=9)  # a suite's trial is no run
     model = record.model
-    submit = ["submit", str(runs), "--out", str(tmp_path / "glue.zip")]
     assert main(submit) == 2
     assert capsys.readouterr().err == (
         "hf-vasso: a submission is of one method, model and seed; choose with --method_label, --model and --seed:\n"
@@ -275,11 +279,11 @@ def test_one_label_and_seed(runs, tmp_path, capsys):
     assert main([*submit, "--method_label", "asam", "--seed", "7"]) == 0
 
 
-def test_one_model(runs, tmp_path, capsys):
+def test_one_model(runs, tmp_path, capsys, submit):
     record = read_record(runs / "cola" / "result.json")
     predicted_run(runs / "sst2", "sst2", record, model="roberta-base")
     predicted_run(runs / "rte", "rte", record, model="mnli")
-    submit, named = ["submit", str(runs), "--out", str(tmp_path / "glue.zip")], ["--model", record.model]
+    named = ["--model", record.model]
     assert main(submit) == 2
     assert capsys.readouterr().err == (
         "hf-vasso: a submission is of one method, model and seed; choose with --method_label, --model and --seed:\n"
@@ -294,9 +298,9 @@ def test_one_model(runs, tmp_path, capsys):
     assert main([*submit, *named, "--model", "mnli"]) == 0  # RTE's model was fine-tuned on MNLI before
 
 
-def test_two_runs_of_one_task(runs, tmp_path, capsys):
+def test_two_runs_of_one_task(runs, tmp_path, capsys, submit):
     predicted_run(runs / "sst2-again", "sst2", read_record(runs / "cola" / "result.json"))
-    assert main(["submit", str(runs), "--out", str(tmp_path / "glue.zip")]) == 2
+    assert main(submit) == 2
     assert f"task sst2 has two such runs, {runs}/sst2 and {runs}/sst2-again" in capsys.readouterr().err
 
 
@@ -305,9 +309,9 @@ def test_no_runs(tmp_path, capsys):
     assert f"{tmp_path}/typo has no such finished run of a GLUE task; it has none" in capsys.readouterr().err
 
 
-def test_wrong_predictions_are_named(runs, tmp_path, capsys):
+def test_wrong_predictions_are_named(runs, tmp_path, capsys, submit):
     (runs / "rte" / "predictions_test.tsv").write_text("index\tprediction\n0\tyes\n")
-    assert main(["submit", str(runs), "--out", str(tmp_path / "glue.zip")]) == 2
+    assert main(submit) == 2
     said = capsys.readouterr().err
     assert "line 2: the prediction must be entailment or not_entailment, got 'yes'" in said
     assert "lines 3 to 4 are missing" in said
