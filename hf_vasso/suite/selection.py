@@ -14,7 +14,7 @@ from hf_vasso.suite.planning import Cell, Run, cells, recorded_arguments, run_st
 from hf_vasso.suite.suite_file import SuiteFile
 from hf_vasso.suite.trials import read_trial
 
-__all__ = ["SELECTION_FILE", "check_trials", "known_choices", "planned_trials", "select"]
+__all__ = ["SELECTION_FILE", "check_selection_file", "check_trials", "known_choices", "planned_trials", "select"]
 
 SELECTION_FILE = "selection.json"
 _SCHEMA = 1
@@ -88,6 +88,22 @@ def check_trials(trials: Sequence[Run]) -> None:
                 )
 
 
+def check_selection_file(path: Path) -> dict[str, Any]:
+    """
+    Read a `selection.json`.
+
+    Args:
+        path: The file.
+
+    Returns:
+        Its checked entries.
+
+    Raises:
+        RecordError: The file is broken, of another schema, or an entry is missing, unknown or wrong.
+    """
+    return read_entries(path, _SelectionFile, _SCHEMA, {"tasks": _CHOICES})
+
+
 def known_choices(suite: SuiteFile) -> dict[Cell, dict[str, Any]]:
     """
     What has been chosen.
@@ -102,7 +118,7 @@ def known_choices(suite: SuiteFile) -> dict[Cell, dict[str, Any]]:
     path = suite.output_dir / SELECTION_FILE
     if not path.exists():
         return {}
-    tasks = read_entries(path, _SelectionFile, _SCHEMA, {"tasks": _CHOICES})["tasks"]
+    tasks = check_selection_file(path)["tasks"]
     kept = {}
     for cell, grids in _grids(suite).items():
         choice, new = tasks.get(cell.task, {}).get(cell.method, {}), _no_choice(suite, cell, grids)
