@@ -78,6 +78,8 @@ def hold_folder(folder: Path, patience: float = 0.0) -> Iterator[None]:
                 os.unlink(folder / LOCK_FILE)  # while it is held: who waits for it finds out that it is gone
                 for path in missing:
                     path.rmdir()
+        with suppress(OSError):
+            fcntl.flock(descriptor, fcntl.LOCK_UN)  # a child that is just being made has a copy of the descriptor
         _held.discard(descriptor)
         os.close(descriptor)
 

@@ -147,16 +147,18 @@ def words(tmp_path_factory) -> list[str]:
 
 @pytest.mark.slow
 def test_the_command_leaves_foreign_files_alone(attacks, words, tmp_path, capsys):
-    attack = attacks(3)
+    attack = attacks(2)
     for number in range(attack.attempts):
         folder = tmp_path / str(number) / "run"
         foreign = put_foreign(folder, random.Random(f"command {number}"))
         failures = [name for name in foreign if name.split("/")[0] == "failure.json"]
         for more in ([], ["--fresh"]):
+            capsys.readouterr()
             while main([*words, "--output_dir", str(folder), *more]) != 0:
-                shown = capsys.readouterr()
-                assert shown.err.count("\n") == 1
-                move_refused(foreign, folder, shown.err)
+                error = capsys.readouterr().err
+                assert error.startswith("hf-vasso: ")
+                assert error.count("\n") == 1
+                move_refused(foreign, folder, error)
         survived = untouched(foreign, folder) and read_record(folder / "result.json").cost["steps"] == 2
         attack.count("survived" if survived and all(name in foreign for name in failures) else "lost")
     attack.check()

@@ -1,13 +1,18 @@
 """Runs for attacks: a real one of seconds on a tiny model, and one that only writes, of milliseconds."""
 
+import multiprocessing
 import os
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 
 from transformers import AutoConfig, AutoModel, set_seed
 
+from hf_vasso.cli import main
 from hf_vasso.results.files import write_json
+from hf_vasso.suite.processes import start_server
 from hf_vasso.tasks.glue.small_bert import write_small_bert
 from hf_vasso.tasks.glue.synthetic import VOCABULARY, write_agreement
 from hf_vasso.tasks.run_folder import RunFolder
@@ -67,6 +72,21 @@ def write_like_a_run(path: Path, fresh: bool = False, in_place: bool = False) ->
         folder.write("predictions_test.tsv", "index\tprediction\n")
         folder.write("result.json", "{}")
         folder.write("README.md", "the card")
+
+
+def start_command(words: list[str], shown: Path) -> BaseProcess:
+    """Start `hf-vasso` with some words in a process that has imported everything, and write what it says to a file."""
+    start_server(threads=1)
+    process = multiprocessing.get_context("forkserver").Process(target=_run_command, args=(words, str(shown)))
+    process.start()
+    return process
+
+
+def _run_command(words: list[str], shown: str) -> None:
+    with open(shown, "wb") as file:
+        for stream in (1, 2):
+            os.dup2(file.fileno(), stream)
+    sys.exit(main(words))
 
 
 class Killed(BaseException):
