@@ -60,9 +60,10 @@ def hold_folder(folder: Path, patience: float = 0.0) -> Iterator[None]:
         ValueError: Another process holds it.
     """
     missing = [path for path in (folder, *folder.parents) if not path.exists()]
-    before = set() if missing else set(os.listdir(folder))
+    before: set[str] = set()
+    with suppress(OSError):
+        before = set(os.listdir(folder))
     try:
-        folder.mkdir(parents=True, exist_ok=True)
         descriptor = _lock(folder / LOCK_FILE, time.monotonic() + patience)
     except OSError as error:
         if error.errno not in _NOT_WRITABLE:
@@ -87,8 +88,11 @@ def hold_folder(folder: Path, patience: float = 0.0) -> Iterator[None]:
 def _lock(path: Path, deadline: float) -> int:
     """The descriptor of the locked file."""
     while True:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o666)
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o666)
+        except FileNotFoundError:  # who held it has just deleted the folder that it had made
+            continue
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:

@@ -191,8 +191,7 @@ class TaskRun(ABC, Generic[Arguments]):
             The record, which is also written to `result.json` in the output folder, with a model card beside it.
 
         Raises:
-            UserError: The data or the model cannot be used, the run began with other flags, another command works in
-                the folder, or a file cannot be written.
+            UserError: Something cannot be used or written, or the folder is another run's or another command's.
             SystemExit: A signal interrupted the training; the status is 130 or 143.
         """
         with disk_errors(self.folder.path), ExitStack() as held:
@@ -201,8 +200,7 @@ class TaskRun(ABC, Generic[Arguments]):
                 record = None if self.arguments.fresh else self.earlier_record()
                 if record is not None and self._is_done(record):
                     self._say(f"{self.folder.path}: finished before, nothing is trained (--fresh starts over)")
-                    if self.training.process_index == 0:
-                        self.folder.clear_failure()
+                    self.folder.clear_failure()
                     return record
                 has_trained = not self.arguments.fresh and self.folder.training is not None
                 trains = self.training.do_train and not has_trained

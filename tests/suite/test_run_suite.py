@@ -362,12 +362,36 @@ def test_fresh_deletes_only_what_the_suite_wrote(write_suite, runs):
     select = {"stages": [{"learning_rate": [0.003]}], "holdout_samples": 16}
     assert main(["suite", str(write_suite(select=select, methods=["none"]))]) == 0
     shutil.copytree(run_folder(runs, "none", 0), run_folder(runs, "none", 7))  # of no seed of the suite
-    (runs / "notes.txt").write_text("mine")
+    mine = [
+        runs / "notes.txt",
+        run_folder(runs, "none", 0) / "adapter_notes.txt",
+        run_folder(runs, "none", 1) / "a" / "b",
+    ]
+    mine.append(next((runs / ".select").rglob("trial.json")).parent / "notes.txt")
+    mine[2].parent.mkdir()
+    for path in mine:
+        path.write_text("mine")
     first = record_of(runs, "none", 0)
     assert main(["suite", str(write_suite(methods=["none"], defaults={"num_train_epochs": 2})), "--fresh"]) == 0
     assert (first.cost["steps"], record_of(runs, "none", 0).cost["steps"]) == (3, 6)
     assert record_of(runs, "none", 7).cost["steps"] == 3
-    assert sorted(path.name for path in runs.iterdir()) == [".hf_vasso.lock", "agreement", "notes.txt", "suite.json"]
+    assert sorted(path.name for path in runs.iterdir()) == [
+        *(".hf_vasso.lock", ".select", "agreement", "notes.txt", "suite.json")
+    ]
+    assert [path.read_text() for path in mine] == ["mine"] * 4
+    assert [path for path in (runs / ".select").rglob("*") if path.is_file()] == mine[3:]
+
+
+@pytest.mark.parametrize("name", ["suite.json", "selection.json"])
+def test_a_folder_with_a_file_of_another_origin_is_refused(write_suite, runs, capsys, name):
+    select = {"stages": STAGES[:1], "holdout_samples": 16}
+    path = write_suite(select=select, methods=["none"], seeds=[0])
+    runs.mkdir()
+    (runs / name).write_text('{"name": "mine"}')
+    for words in ([], ["--fresh"]):
+        assert main(["suite", str(path), *words]) == 2
+        assert f"hf-vasso: {runs}/{name}: this version reads schema 1" in capsys.readouterr().err
+    assert [path.name for path in runs.iterdir()] == [name]
 
 
 def test_fresh_starts_over_from_broken_files(write_suite, runs, capsys):
