@@ -8,7 +8,7 @@ from importlib import import_module
 
 from hf_vasso import __version__
 from hf_vasso.spelling import unknown_name
-from hf_vasso.tasks.errors import UserError
+from hf_vasso.tasks.errors import UserError, disk_errors
 
 __all__ = ["main"]
 
@@ -50,7 +50,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         if command not in _COMMANDS:
             raise UserError(unknown_name("command", command, _COMMANDS))
-        return import_module(_COMMANDS[command][0]).main(words)
+        with disk_errors():
+            return import_module(_COMMANDS[command][0]).main(words)
     except UserError as error:
         _tell(error)
         return 2

@@ -1,12 +1,13 @@
 """What is kept of a run that failed: `failure.json` in its folder, deleted when it is begun again or ends well."""
 
+import os
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from hf_vasso.results.files import write_json
-from hf_vasso.results.reading import NAME, SEED, read_entries
+from hf_vasso.results.reading import NAME, SEED, RecordError, read_entries
 
-__all__ = ["FAILURE_FILE", "Failure", "read_failure", "write_failure"]
+__all__ = ["FAILURE_FILE", "Failure", "delete_failure", "read_failure", "write_failure"]
 
 FAILURE_FILE = "failure.json"
 _SCHEMA = 1
@@ -39,13 +40,27 @@ class Failure:
 
 def write_failure(failure: Failure, folder: Path) -> None:
     """
-    Write `failure.json` atomically.
+    Write `failure.json` atomically, unless a file of that name is none that this package wrote.
 
     Args:
         failure: What to write.
         folder: The run's output folder.
     """
-    write_json(folder / FAILURE_FILE, asdict(failure))
+    path = folder / FAILURE_FILE
+    if not os.path.lexists(path) or _is_failure(path):
+        write_json(path, asdict(failure))
+
+
+def delete_failure(folder: Path) -> None:
+    """
+    Delete `failure.json`, if there is one that this package wrote.
+
+    Args:
+        folder: The run's output folder.
+    """
+    path = folder / FAILURE_FILE
+    if os.path.lexists(path) and _is_failure(path):
+        path.unlink(missing_ok=True)
 
 
 def read_failure(path: Path) -> Failure:
@@ -63,3 +78,11 @@ def read_failure(path: Path) -> Failure:
     """
     names = dict.fromkeys(("task_label", "model", "label"), NAME)
     return Failure(**read_entries(path, Failure, _SCHEMA, {**names, "seed": SEED}, "delete it or repeat the run"))
+
+
+def _is_failure(path: Path) -> bool:
+    try:
+        read_failure(path)
+    except RecordError:
+        return False
+    return True

@@ -3,10 +3,14 @@
 import json
 import os
 import tempfile
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-__all__ = ["write_bytes", "write_json", "write_text"]
+__all__ = ["TEMPORARY", "write_bytes", "write_json", "write_text"]
+
+TEMPORARY = ".hf_vasso-tmp-"
+"""How the name of a file begins that is not written yet; one that is left over is of a process that was killed."""
 
 
 def write_bytes(path: Path, content: bytes) -> None:
@@ -19,7 +23,7 @@ def write_bytes(path: Path, content: bytes) -> None:
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     # In the same folder, because a rename is atomic only within one file system.
-    descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=TEMPORARY)
     try:
         with open(descriptor, "wb") as file:
             file.write(content)
@@ -28,7 +32,8 @@ def write_bytes(path: Path, content: bytes) -> None:
         os.chmod(temporary, 0o666 & ~_umask())  # mkstemp makes files that only their owner can read
         os.replace(temporary, path)
     except BaseException:
-        os.unlink(temporary)
+        with suppress(OSError):  # which must not hide what went wrong
+            os.unlink(temporary)
         raise
 
 

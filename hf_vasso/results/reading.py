@@ -3,6 +3,7 @@
 import json
 import os
 import reprlib
+import stat
 from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import MISSING, dataclass, fields
@@ -122,9 +123,10 @@ def read_text(path: Path) -> str:
         UnicodeDecodeError: It is no text in UTF-8.
     """
     try:
-        if not path.is_file():  # reading a pipe would wait for ever
+        found = path.stat()
+        if not stat.S_ISREG(found.st_mode):  # reading a pipe would wait for ever
             raise RecordError(path, "not a regular file; delete it")
-        size = path.stat().st_size
+        size = found.st_size
         if size > _MAX_BYTES:
             raise RecordError(
                 path,

@@ -1,12 +1,11 @@
 """Go through a suite: its trials stage by stage, then its grid, telling and writing down what becomes of each run."""
 
-import shutil
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from hf_vasso.results.failure import FAILURE_FILE, read_failure
+from hf_vasso.results.failure import FAILURE_FILE, delete_failure, read_failure
 from hf_vasso.results.reading import RecordError, finite_or_none
 from hf_vasso.results.record import RESULT_FILE, read_record
 from hf_vasso.results.suite_plan import SuitePlan, write_suite_plan
@@ -18,7 +17,7 @@ from hf_vasso.suite.progress import Progress
 from hf_vasso.suite.selection import known_choices, select
 from hf_vasso.suite.suite_file import SuiteFile
 from hf_vasso.suite.trials import TRIAL_FILE, read_trial
-from hf_vasso.suite.work import LOG_FILE, Job, delete_checkpoints, keep_failure
+from hf_vasso.suite.work import LOG_FILE, Job, delete_checkpoints, delete_trial_run, keep_failure
 
 __all__ = ["Maker"]
 
@@ -81,10 +80,10 @@ class Maker:
     def _tidy(self, runs: Sequence[Run]) -> None:
         """Delete what a run that was killed at its end could no longer delete itself."""
         for trial in (self._suite.output_dir / TRIALS_FOLDER).rglob(TRIAL_FILE):
-            shutil.rmtree(trial.parent / TRIAL_RUN_FOLDER, ignore_errors=True)  # hardly ever there
+            delete_trial_run(trial.parent / TRIAL_RUN_FOLDER)  # hardly ever there
         for run in runs:
             if run_state(run) == "done":
-                (run.folder / FAILURE_FILE).unlink(missing_ok=True)  # the suite's file may have been wrong for a while
+                delete_failure(run.folder)  # the suite's file may have been wrong for a while
                 delete_checkpoints(run.output_dir)
 
     def _make(self, runs: Sequence[Run]) -> None:

@@ -17,7 +17,7 @@ from typing import Any, Literal
 import torch
 from joblib import Parallel, delayed
 
-from hf_vasso.results.failure import FAILURE_FILE
+from hf_vasso.results.failure import FAILURE_FILE, delete_failure
 from hf_vasso.suite.work import LOG_FILE, Job, keep_failure, work
 
 __all__ = [
@@ -118,7 +118,7 @@ def run_in_process(job: Job, card: str | None = None, *, place: str) -> tuple[Jo
         return job, "not begun"
     start_server(job.threads)
     with suppress(OSError):  # whatever stands in the way of that lets the run fail too
-        (job.folder / FAILURE_FILE).unlink(missing_ok=True)
+        delete_failure(job.folder)
     # Two threads must not ask for the end of one process at once: the answer can be read only once.
     with _lock:
         process = multiprocessing.get_context("forkserver").Process(target=work, args=(job, card, place))

@@ -1,25 +1,23 @@
 """Make the runs of a suite that are not made yet: what `hf-vasso suite` does."""
 
-import shutil
 from argparse import ArgumentParser, ArgumentTypeError, Namespace
 from collections.abc import Sequence
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, ExitStack, nullcontext
 from pathlib import Path
 from typing import Any
 
 from accelerate.utils import patch_environment
 
-from hf_vasso.results.suite_plan import SUITE_FILE
-from hf_vasso.suite.choice_file import SELECTION_FILE
 from hf_vasso.suite.cluster import cluster_workers, runs_on_cluster
 from hf_vasso.suite.listing import describe_suite
 from hf_vasso.suite.maker import Maker
-from hf_vasso.suite.planning import TRIALS_FOLDER, Run, grid_runs
+from hf_vasso.suite.own_files import check_folder, delete_suite
+from hf_vasso.suite.planning import Run, grid_runs
 from hf_vasso.suite.processes import graphics_cards, runs_on_this_machine, start_server, stop_on_signals
 from hf_vasso.suite.selection import check_trials, known_choices, planned_trials
 from hf_vasso.suite.suite_file import SuiteFile, read_suite_file
-from hf_vasso.suite.work import LOG_FILE
-from hf_vasso.tasks.errors import user_errors
+from hf_vasso.tasks.errors import disk_errors, user_errors
+from hf_vasso.tasks.folder_lock import hold_folder
 
 __all__ = ["main", "run_suite"]
 
@@ -40,7 +38,8 @@ def main(arguments: Sequence[str]) -> int:
         The exit status: 0, or 1 when a run failed.
 
     Raises:
-        UserError: The suite's file, one of its flags or its data cannot be used.
+        UserError: The suite's file, one of its flags or its data cannot be used, another suite works in its folder, or
+            a file cannot be written.
         SystemExit: A signal stopped the suite; the status is 130 or 143.
     """
     given = _parse(arguments)
@@ -66,19 +65,23 @@ def run_suite(suite: SuiteFile, *, workers: int | None = None, backend: str | No
         The exit status: 0, or 1 when a run failed.
 
     Raises:
-        UserError: One of its flags or its data cannot be used.
+        UserError: One of its flags or its data cannot be used, another suite works in its folder, or a file cannot be
+            written.
         SystemExit: A signal stopped the suite; the status is 130 or 143.
     """
     with user_errors():
         cards = graphics_cards()
         # What makes the runs is started now, so that it is ready when the plan is.
         workers = _workers_on_cluster(suite, workers) if backend == "ray" else _workers_here(suite, workers, cards)
-    with _one_of(cards):
+    with disk_errors(suite.output_dir), ExitStack() as held:
+        held.enter_context(_one_of(cards))
         with user_errors():
+            held.enter_context(hold_folder(suite.output_dir))
             trials, runs, _ = _plan(suite, fresh)
             _check_models(runs)
-        if fresh:
-            _delete(suite, runs)
+            check_folder(suite, runs)
+            if fresh:
+                delete_suite(suite, runs)
         planned = [*trials, *runs]
         if backend == "ray":  # a signal ends this process, and the cluster's workers and runs end with it
             make_jobs = runs_on_cluster(workers, suite.threads_per_run)
@@ -151,13 +154,3 @@ def _workers_on_cluster(suite: SuiteFile, wanted: int | None) -> int:
     if wanted and wanted > room:
         raise ValueError(f"the Ray cluster has room for {room} runs at a time, got --jobs {wanted}; ask for fewer")
     return wanted or room
-
-
-def _delete(suite: SuiteFile, runs: Sequence[Run]) -> None:
-    """Delete what this suite wrote; a folder without the log of a run is somebody else's."""
-    for run in runs:
-        if (run.folder / LOG_FILE).exists():
-            shutil.rmtree(run.folder)
-    shutil.rmtree(suite.output_dir / TRIALS_FOLDER, ignore_errors=True)
-    for name in (SELECTION_FILE, SUITE_FILE):
-        (suite.output_dir / name).unlink(missing_ok=True)

@@ -1,14 +1,14 @@
 """One run of a suite in a process of its own: its output, its threads, its end, and what is kept when it fails."""
 
-import fcntl
 import gc
 import os
+import re
 import shlex
-import shutil
 import signal
 import sys
 import threading
 import traceback
+from contextlib import suppress
 from dataclasses import dataclass
 from multiprocessing import parent_process
 from pathlib import Path
@@ -19,13 +19,20 @@ import torch
 from hf_vasso.results.failure import Failure, write_failure
 from hf_vasso.results.suite_plan import PlannedRun
 from hf_vasso.suite.anonymous import anonymous, log_to
-from hf_vasso.suite.trials import TRIAL_FILE, trial_result, write_trial
+from hf_vasso.suite.trials import trial_result, write_trial
 from hf_vasso.tasks.commands import task_run
-from hf_vasso.tasks.errors import UserError, user_errors
+from hf_vasso.tasks.errors import UserError, disk_errors, user_errors
+from hf_vasso.tasks.folder_lock import LOCK_FILE
+from hf_vasso.tasks.run_folder import RunFolder
 
-__all__ = ["LOG_FILE", "Job", "delete_checkpoints", "keep_failure", "work"]
+__all__ = ["LOG_FILE", "Job", "delete_checkpoints", "delete_run", "delete_trial_run", "is_log", "keep_failure", "work"]
 
 LOG_FILE = "log.txt"
+
+_FIRST_LINE = re.compile(rb".*hf-vasso (glue|translate) ")
+_MAX_PLACE = 2000
+# A run that was just killed may not have ended yet. Longer than that works only what somebody else has begun.
+_PATIENCE_SECONDS = 30.0
 
 
 @dataclass(frozen=True)
@@ -65,7 +72,13 @@ def work(job: Job, card: str | None, place: str) -> None:
     os.setsid()  # so that it can be ended with all that it starts
     threading.Thread(target=_end_with_parent, daemon=True).start()
     os.chdir(job.directory)
-    _write_output_to(job.folder / LOG_FILE)
+    try:
+        with disk_errors(job.folder):
+            _write_output_to(job.folder / LOG_FILE)
+    except UserError as error:
+        with suppress(OSError):
+            keep_failure(job, str(error))
+        sys.exit(1)
     if card is not None:
         os.environ["CUDA_VISIBLE_DEVICES"] = card
     cards = os.environ.get("CUDA_VISIBLE_DEVICES", "")
@@ -74,11 +87,13 @@ def work(job: Job, card: str | None, place: str) -> None:
     try:
         _make(job)
     except UserError as error:
-        print(f"hf-vasso: {error}", file=sys.stderr)
-        keep_failure(job, str(error))
+        with suppress(OSError):  # the disk may be full
+            keep_failure(job, str(error))
+            print(f"hf-vasso: {error}", file=sys.stderr)
     except Exception as error:
-        traceback.print_exc()
-        keep_failure(job, traceback.format_exception_only(error)[-1].strip(), traceback.format_exc())
+        with suppress(OSError):
+            keep_failure(job, traceback.format_exception_only(error)[-1].strip(), traceback.format_exc())
+            traceback.print_exc()
     else:
         return
     sys.exit(1)
@@ -101,22 +116,60 @@ def keep_failure(job: Job, error: str, trace: str = "") -> None:
 
 def delete_checkpoints(output_dir: Path) -> None:
     """Delete the checkpoints of a finished run: its model is saved, and those of hundreds of runs fill a disk."""
-    for checkpoint in output_dir.glob("checkpoint-*"):
-        shutil.rmtree(checkpoint)
+    RunFolder(str(output_dir), {}).delete_checkpoints()
+
+
+def delete_run(output_dir: Path) -> None:
+    """
+    Delete what a run wrote.
+
+    Args:
+        output_dir: Its folder, which need not exist.
+
+    Raises:
+        ValueError: Another command works in it.
+    """
+    folder = RunFolder(str(output_dir), {})
+    if folder.has_begun:
+        with folder.hold():
+            folder.delete()
+
+
+def delete_trial_run(output_dir: Path) -> None:
+    """
+    Delete what the run of a trial wrote, and its folder where nothing else is in it.
+
+    Args:
+        output_dir: Its folder, which need not exist.
+
+    Raises:
+        ValueError: Another command works in it.
+    """
+    delete_run(output_dir)
+    if output_dir.is_dir() and set(os.listdir(output_dir)) <= {LOCK_FILE}:
+        (output_dir / LOCK_FILE).unlink(missing_ok=True)
+        output_dir.rmdir()
+
+
+def is_log(path: Path) -> bool:
+    """Whether a file is the log of a run as `work` begins it; a process may have been killed before it did so."""
+    if not path.is_file() or path.is_symlink():
+        return False
+    with path.open("rb") as file:
+        start = file.read(_MAX_PLACE)
+    return not start or _FIRST_LINE.match(start) is not None
 
 
 def _make(job: Job) -> None:
-    if (job.folder / TRIAL_FILE).exists():  # another suite, for which this one waited, has made it
-        return
     with user_errors():
         run = task_run(job.words)
-    record = run.make()
-    output_dir = run.folder.path
-    if job.tries is None:
-        delete_checkpoints(output_dir)
-    else:
-        write_trial(trial_result(record, job.tries), job.folder)
-        shutil.rmtree(output_dir)
+    record = run.make(_PATIENCE_SECONDS)
+    with disk_errors(job.folder), user_errors():
+        if job.tries is None:
+            delete_checkpoints(run.folder.path)
+        else:
+            write_trial(trial_result(record, job.tries), job.folder)
+            delete_trial_run(run.folder.path)
 
 
 def _end_with_parent() -> None:
@@ -128,8 +181,9 @@ def _end_with_parent() -> None:
 
 
 def _write_output_to(path: Path) -> None:
-    """Append what this process prints to a file, which is also the lock of its folder as long as the process lives."""
+    """Append what this process prints to a file."""
     path.parent.mkdir(parents=True, exist_ok=True)
+    if os.path.lexists(path) and not is_log(path):
+        raise UserError(f"{path} is no log of a run, and this one would write its own there; move it away")
     file = open(path, "a", encoding="utf-8")
-    fcntl.flock(file, fcntl.LOCK_EX)  # waits for the same run of another suite
     log_to(file)

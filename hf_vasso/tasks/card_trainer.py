@@ -1,4 +1,4 @@
-"""Trainers whose model card is that of a run, and which push a list of files."""
+"""Trainers whose model card is that of a run, whose checkpoints are listed among its files, and which push a list."""
 
 import json
 import os
@@ -16,7 +16,8 @@ from transformers.utils import PushInProgress
 
 from hf_vasso.results.files import write_text
 from hf_vasso.results.record import RESULT_FILE
-from hf_vasso.tasks.run_folder import MODEL_CARD
+from hf_vasso.tasks.own_files import MODEL_CARD
+from hf_vasso.tasks.run_folder import RunFolder
 
 __all__ = ["PUSHED", "CardMixin"]
 
@@ -40,12 +41,22 @@ class CardMixin(_Base):
     card: str | None = None
     """The card's text, once the run has a record."""
 
+    folder: RunFolder | None = None
+    """The run's folder."""
+
     def create_model_card(self, *args: Any, **kwargs: Any) -> None:
         """Write `README.md`: the run's card, or the Trainer's own where a push comes before there is one."""
+        self._claim(MODEL_CARD)
         if self.card is None:
             super().create_model_card(*args, **kwargs)
         elif self.is_world_process_zero():
-            write_text(Path(str(self.args.output_dir), MODEL_CARD), self.card)
+            assert self.folder is not None
+            self.folder.write(MODEL_CARD, self.card)
+
+    def save_model(self, output_dir: str | None = None, _internal_call: bool = False) -> None:
+        """The Trainer's own, but for that of a push: the run has put its model into the folder already."""
+        if output_dir is not None:
+            super().save_model(output_dir, _internal_call)
 
     def push_to_hub(
         self,
@@ -57,7 +68,7 @@ class CardMixin(_Base):
         **kwargs: Any,
     ) -> Any:
         """
-        Save the model and upload it with its tokenizer, the card and the record.
+        Upload the model with its tokenizer, the card and the record.
 
         Args:
             commit_message: What the hub's history says.
@@ -67,7 +78,6 @@ class CardMixin(_Base):
             private: Of no use, as the repository was made with the trainer.
             **kwargs: For `create_model_card`.
         """
-        self.save_model(_internal_call=True)
         if self.is_world_process_zero():
             self.create_model_card(**kwargs)
             self._finish_current_push()
@@ -112,6 +122,14 @@ class CardMixin(_Base):
         else:
             copies.cleanup()
         return upload
+
+    def _save_checkpoint(self, *args: Any, **kwargs: Any) -> None:
+        self._claim(f"checkpoint-{self.state.global_step}")
+        super()._save_checkpoint(*args, **kwargs)
+
+    def _claim(self, *names: str) -> None:
+        if self.folder is not None and self.is_world_process_zero():
+            self.folder.claim(names)
 
     def _save(self, output_dir: str | None = None, state_dict: Any = None) -> None:
         """Without the pickled arguments, which hold folders: `run.json` has what tells about the run."""

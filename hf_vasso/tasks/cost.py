@@ -13,7 +13,7 @@ from transformers.trainer_callback import ExportableState
 
 from hf_vasso.training.trainer import VassoTrainer
 
-__all__ = ["NO_COST", "TrainingClock", "training_cost"]
+__all__ = ["NO_COST", "TrainingClock", "device_name", "training_cost", "training_history"]
 
 NO_COST: dict[str, float] = {
     "train_seconds": 0.0,
@@ -99,3 +99,18 @@ def _peak_memory_bytes(trainer: Trainer) -> int:
         return torch.cuda.max_memory_allocated(trainer.args.device)
     unit = 1 if sys.platform == "darwin" else 1024  # macOS counts bytes, Linux KiB
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+
+
+def training_history(trainer: Trainer) -> dict[str, list[float | None]]:
+    """The columns of a record's history from what a trainer has logged."""
+    rows = [entries for entries in trainer.state.log_history if "loss" in entries]
+    return {
+        name: [entries.get(name) for entries in rows]
+        for name in ("step", "loss", "sharpness/gap")
+        if any(name in entries for entries in rows)
+    }
+
+
+def device_name(device: torch.device) -> str:
+    """What a record calls a device: a graphics card by its name."""
+    return torch.cuda.get_device_name(device) if device.type == "cuda" else device.type

@@ -1,64 +1,49 @@
-"""The output folder of a run: what was asked for, how far it came, and whether a command may go on with it."""
+"""The output folder of a run: what was asked for, how far it came, what it wrote, and who may go on with it."""
 
 import json
+import os
 import reprlib
-import shutil
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NoReturn
 
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 
-from hf_vasso.results.failure import FAILURE_FILE
+from hf_vasso.results.failure import delete_failure
 from hf_vasso.results.files import write_json
-from hf_vasso.results.record import RESULT_FILE, Record, read_record
+from hf_vasso.results.record import RESULT_FILE, Record, read_record, write_record
 from hf_vasso.tasks.binding import without_folders
-from hf_vasso.tasks.model_files import FINGERPRINT, MODEL_FILES
+from hf_vasso.tasks.model_files import FINGERPRINT
+from hf_vasso.tasks.own_files import ALL_RESULTS, OwnFiles, is_checkpoint
+from hf_vasso.tasks.run_file import RunFile
 
-__all__ = ["MODEL_CARD", "RunFolder"]
-
-MODEL_CARD = "README.md"
-
-_RUN_FILE = "run.json"
+__all__ = ["RunFolder"]
 
 
-class RunFolder:
+class RunFolder(OwnFiles):
     """
     A run's output folder.
-
-    `run.json` in it has the "arguments" with which the run began and, once it has trained, as "training" the record's
-    "entries" about that and the "fingerprints" of the splits that were loaded. "predicted" are the fingerprints of the
-    test splits whose predictions lie beside it, where the task needs them.
 
     Args:
         path: The folder, which need not exist.
         prediction_files: Test split to the name of the file with its predictions.
+        replaces_model: Whether the run begins from the model in this folder, so that its own takes the place of that.
     """
 
-    def __init__(self, path: str, prediction_files: Mapping[str, str]) -> None:
-        self.path = Path(path)
-        self.prediction_files = {split: self.path / name for split, name in prediction_files.items()}
-        """Test split to the file with its predictions."""
-
-    def check_owner(self, pushes: bool = False) -> None:
+    def check_links(self) -> None:
         """
-        Refuse a folder with the results of something else.
-
-        Args:
-            pushes: Whether it is going to be pushed. Then links are refused too: what they lead to would be read as a
-                part of the model, and published.
+        Refuse links in a folder that is going to be pushed: what they lead to would be published.
 
         Raises:
-            ValueError: It has a record or checkpoints, and no run of this command wrote them; or links.
+            ValueError: There are some.
         """
         links = sorted(path.name for path in self.path.glob("*") if path.is_symlink() and path.is_file())
-        if pushes and links:
+        if links:
             raise ValueError(
                 f"{self.path} has links ({reprlib.repr(links)}), and push_to_hub might publish what they lead to; put "
                 "files in their place, or delete them"
             )
-        if not self._file.exists() and (self.is_finished or self.checkpoint_steps):
-            raise ValueError(f"{self.path} holds the results of something else; choose another --output_dir")
 
     def check_arguments(self, arguments: dict[str, Any]) -> None:
         """
@@ -71,7 +56,7 @@ class RunFolder:
             ValueError: The run in this folder began with other arguments, which the message names, or `run.json` is
                 broken.
         """
-        if not self._file.exists():
+        if not self.has_begun:
             return
         before = without_folders(self.arguments)  # an earlier version wrote them
         now = json.loads(json.dumps(arguments))
@@ -98,35 +83,55 @@ class RunFolder:
             arguments: What `binding_arguments` gives for the command.
             fresh: Delete what the run before wrote. Its model stays until the next one replaces it.
         """
-        if fresh and self._file.exists():
-            for step in self.checkpoint_steps:
-                shutil.rmtree(self.checkpoint_folder(step))
-            self.clear_results()
-            self._file.unlink()
-        for unfinished in self.path.glob(".*.json.*"):  # of a run that was killed while it wrote one
-            unfinished.unlink()
-        if not self._file.exists():
-            write_json(self._file, {"arguments": arguments, "training": None})
+        before = self._run_before(fresh)
+        run = RunFile(arguments, files=[]) if before is None else replace(before, files=self._owned(before))
+        if run != before:
+            self._write(run)
+        self._held = run
+        if fresh and before is not None:
+            self._delete(name for name in self._files if name in self._results or is_checkpoint(name))
+            self._write(RunFile(arguments, files=self._files))
+        self._delete_unfinished()
 
     def clear_results(self) -> None:
         """Delete the results, which are about to come from another model."""
-        results = [
-            RESULT_FILE,
-            MODEL_CARD,
-            *(f"{stage}_results.json" for stage in ("train", "eval", "predict", "all")),
-        ]
-        for path in (*(self.path / name for name in results), *self.prediction_files.values()):
-            path.unlink(missing_ok=True)
+        self._delete(self._results)
 
     def clear_failure(self) -> None:
         """Delete an earlier attempt's `failure.json`; next to a record it means that the run failed afterwards."""
-        (self.path / FAILURE_FILE).unlink(missing_ok=True)
+        delete_failure(self.path)
 
-    def clear_model(self) -> None:
-        """Delete the model, which is about to be replaced by one that may be of another kind: adapters, or whole."""
-        for pattern in MODEL_FILES:
-            for path in self.path.glob(pattern):
-                path.unlink()
+    def delete_checkpoints(self) -> None:
+        """Delete the checkpoints that the run wrote."""
+        if self.has_begun and any(map(is_checkpoint, os.listdir(self.path))):
+            self._hold_as_read()
+            self._delete(name for name in self._files if is_checkpoint(name))
+            self._held = None
+
+    def keep_metrics(self, stage: str, metrics: Mapping[str, float]) -> None:
+        """
+        Write `<stage>_results.json`, and add to `all_results.json`, as the Trainer's `save_metrics` does.
+
+        Args:
+            stage: "train", "eval" or "predict".
+            metrics: Name to value.
+        """
+        name, path = f"{stage}_results.json", self.path / ALL_RESULTS
+        self.claim([name, ALL_RESULTS])
+        before = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+        write_json(self.path / name, dict(sorted(metrics.items())))
+        write_json(path, dict(sorted({**before, **metrics}.items())))
+
+    def keep_record(self, record: Record) -> None:
+        """
+        Write `result.json`; a `failure.json` of an attempt before goes.
+
+        Args:
+            record: What to write.
+        """
+        self.claim([RESULT_FILE])
+        self.clear_failure()
+        write_record(record, self.path)
 
     @property
     def checkpoint_steps(self) -> list[int]:
@@ -141,7 +146,7 @@ class RunFolder:
     @property
     def arguments(self) -> dict[str, Any]:
         """The flags with which the run in this folder began."""
-        return self._read()["arguments"]
+        return self._read().arguments
 
     @property
     def training_arguments(self) -> dict[str, Any]:
@@ -149,27 +154,18 @@ class RunFolder:
         The entries of `arguments` that only the command that trained can know: "num_processes" and
         "model_fingerprint"; without those that an earlier version did not record, and empty before the run begins.
         """
-        arguments = self.arguments if self._file.exists() else {}
+        arguments = self.arguments if self.has_begun else {}
         return {name: arguments[name] for name in ("num_processes", FINGERPRINT) if name in arguments}
 
     @property
     def training(self) -> dict[str, Any] | None:
         """What is known about the training, None until it has ended and its model is saved."""
-        return self._read()["training"] if self._file.exists() else None
-
-    def keep_training(self, training: dict[str, Any]) -> None:
-        """
-        Note that the training has ended and its model is saved.
-
-        Args:
-            training: The record's "entries" about it, and the "fingerprints" of the loaded splits.
-        """
-        write_json(self._file, {**self._read(), "training": training})
+        return self._read().training if self.has_begun else None
 
     @property
     def predicted(self) -> dict[str, str]:
         """Test split to the fingerprint of the data that were predicted; empty where nothing is known about that."""
-        return self._read().get("predicted", {}) if self._file.exists() else {}
+        return self._read().predicted if self.has_begun else {}
 
     def keep_predicted(self, fingerprints: dict[str, str]) -> None:
         """
@@ -178,7 +174,8 @@ class RunFolder:
         Args:
             fingerprints: Test split to that of its data.
         """
-        write_json(self._file, {**self._read(), "predicted": fingerprints})
+        assert self._held is not None
+        self._write(replace(self._held, predicted=fingerprints))
 
     @property
     def is_finished(self) -> bool:
@@ -189,13 +186,3 @@ class RunFolder:
     def record(self) -> Record | None:
         """The run's record, None until it has one."""
         return read_record(self.path / RESULT_FILE) if self.is_finished else None
-
-    @property
-    def _file(self) -> Path:
-        return self.path / _RUN_FILE
-
-    def _read(self) -> dict[str, Any]:
-        try:
-            return json.loads(self._file.read_text(encoding="utf-8"))
-        except ValueError as error:
-            raise ValueError(f"{self._file}: not a JSON file ({error}); start over with --fresh") from error

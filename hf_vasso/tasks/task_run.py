@@ -1,24 +1,26 @@
 """One run of a task, whatever the task: go on where it was, train, evaluate, predict, and write the record."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, replace
+from collections.abc import Mapping
+from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 import torch
 
 from hf_vasso.results.environment import environment
-from hf_vasso.results.record import Record, write_record
+from hf_vasso.results.record import Record
 from hf_vasso.results.summary import summary
-from hf_vasso.tasks.binding import binding_arguments, given_flags, result_arguments, with_base_names
-from hf_vasso.tasks.cost import NO_COST, TrainingClock, training_cost
-from hf_vasso.tasks.errors import user_errors
+from hf_vasso.tasks.binding import binding_arguments
+from hf_vasso.tasks.cost import NO_COST, TrainingClock, device_name, training_cost, training_history
+from hf_vasso.tasks.errors import disk_errors, user_errors
 from hf_vasso.tasks.interruption import stop_on_signal
 from hf_vasso.tasks.model_files import FINGERPRINT
 from hf_vasso.tasks.plan import PlannedTraining, describe_plan
 from hf_vasso.tasks.run_folder import RunFolder
-from hf_vasso.tasks.task_arguments import TaskArguments, base_name
+from hf_vasso.tasks.run_record import run_record
+from hf_vasso.tasks.task_arguments import TaskArguments
 from hf_vasso.training.arguments import AnyTrainingArguments
 from hf_vasso.training.checkpoints import checkpoint_to_continue
 
@@ -67,7 +69,8 @@ class TaskRun(ABC, Generic[Arguments]):
     def __init__(self, arguments: Arguments, training: AnyTrainingArguments) -> None:
         self.arguments = arguments
         self.training = training
-        self.folder = RunFolder(str(training.output_dir), self.prediction_files)
+        in_place = Path(str(training.output_dir)).resolve() == Path(arguments.model).resolve()
+        self.folder = RunFolder(str(training.output_dir), self.prediction_files, replaces_model=in_place)
 
     @property
     @abstractmethod
@@ -130,6 +133,11 @@ class TaskRun(ABC, Generic[Arguments]):
         """What the training has cost, of which the clock has counted the seconds."""
         return training_cost(self.trainer, clock)
 
+    def keep_metrics(self, stage: str, metrics: Mapping[str, float]) -> None:
+        """Write the metrics of a stage, "train", "eval" or "predict", to its file in the folder."""
+        if self.training.process_index == 0:
+            self.folder.keep_metrics(stage, metrics)
+
     def finish_training(self) -> None:
         """Change the trained model before it is saved, where that is asked for."""
 
@@ -146,9 +154,13 @@ class TaskRun(ABC, Generic[Arguments]):
         Refuse to go on with something else than the folder holds.
 
         Raises:
-            ValueError: The folder belongs to something else, or the run in it began with other flags.
+            ValueError: The folder has files of another origin that the run would replace, or the run in it began with
+                other flags.
         """
-        self.folder.check_owner(pushes=self.training.push_to_hub)
+        if self.training.process_index == 0:
+            self.folder.check_files(self.arguments.fresh)
+        if self.training.push_to_hub:
+            self.folder.check_links()
         if not self.arguments.fresh:
             asked = binding_arguments(self.arguments, self.training)
             if self.folder.path.resolve() == Path(self.arguments.model).resolve():
@@ -171,35 +183,50 @@ class TaskRun(ABC, Generic[Arguments]):
         self._say(self._plan() if self.arguments.dry_run else summary(self.make(), str(self.training.output_dir)))
         return 0
 
-    def make(self) -> Record:
+    def make(self, patience: float = 0.0) -> Record:
         """
         Train, evaluate and predict as far as that is asked for and not done yet.
+
+        Args:
+            patience: How many seconds to wait for another command that works in the output folder.
 
         Returns:
             The record, which is also written to `result.json` in the output folder, with a model card beside it.
 
         Raises:
-            UserError: The data or the model cannot be used, or the run began with other flags.
+            UserError: Something cannot be used or written, or the folder is another run's or another command's.
             SystemExit: A signal interrupted the training; the status is 130 or 143.
         """
-        with user_errors():
-            self.check()
-            record = None if self.arguments.fresh else self.earlier_record()
-            if record is not None and self._is_done(record):
-                self._say(f"{self.folder.path}: finished before, nothing is trained (--fresh starts over)")
-                if self.training.process_index == 0:
+        with disk_errors(self.folder.path), ExitStack() as held:
+            with user_errors():
+                self._take_folder(held, patience)
+                record = None if self.arguments.fresh else self.earlier_record()
+                if record is not None and self._is_done(record):
+                    self._say(f"{self.folder.path}: finished before, nothing is trained (--fresh starts over)")
                     self.folder.clear_failure()
-                return record
-            has_trained = not self.arguments.fresh and self.folder.training is not None
-            trains = self.training.do_train and not has_trained
-            arguments = self.arguments.with_trained_model(self.folder.path) if has_trained else self.arguments
-            self.load(arguments, trains)
-        self.environment = environment(_device_name(self.training.device), torch.get_num_threads())
-        if self.training.process_index == 0:  # only now, so that a mistake found above can be mended without --fresh
-            self.folder.begin(binding_arguments(self.arguments, self.training), self.arguments.fresh)
-        if trains:
-            self._train()
-        return self._write(before=None if trains else record)  # what an earlier command found out about the model
+                    return record
+                has_trained = not self.arguments.fresh and self.folder.training is not None
+                trains = self.training.do_train and not has_trained
+                arguments = self.arguments.with_trained_model(self.folder.path) if has_trained else self.arguments
+                self.load(arguments, trains)
+                self.trainer.folder = self.folder
+            self.environment = environment(device_name(self.training.device), torch.get_num_threads())
+            if self.training.process_index == 0:  # only now, so that a mistake above can be mended without --fresh
+                self.folder.begin(binding_arguments(self.arguments, self.training), self.arguments.fresh)
+            if trains:
+                self._train()
+            elif self.training.push_to_hub and not has_trained:
+                self._save_model(None)
+            return self._write(before=None if trains else record)  # what an earlier command found out about the model
+
+    def _take_folder(self, held: ExitStack, patience: float) -> None:
+        """Hold the folder in one process for as long as the command works in it, and check what is there."""
+        with self.training.main_process_first(local=False, desc="taking the output folder"):
+            if self.training.process_index == 0:
+                held.enter_context(self.folder.hold(patience))
+            self.check()
+            if self.training.process_index == 0:
+                self.folder.finish_model()
 
     def _plan(self) -> str:
         with user_errors():
@@ -215,10 +242,11 @@ class TaskRun(ABC, Generic[Arguments]):
         metrics = predicted.get("metrics", {})  # they stand first, and those of an earlier prediction do not hold
         outcome = {**evaluated, **predicted, "metrics": {**metrics, **evaluated["metrics"], **metrics}}
         trained = (self.folder.training or _NOT_TRAINED)["entries"]
-        record = self._record(arguments, {"environment": self.environment, **trained, **outcome})
+        directions = {name: self.direction(name) for name in outcome["metrics"]}
+        outcome = {"environment": self.environment, **trained, **outcome, "directions": directions}
+        record = run_record(self.task_name, arguments, self.training, self.folder.training_arguments, outcome)
         if self.training.process_index == 0:
-            self.folder.clear_failure()
-            write_record(record, self.folder.path)
+            self.folder.keep_record(record)
         self.trainer.card = self.card(record)
         self.trainer.create_model_card()
         if self.training.push_to_hub:
@@ -277,18 +305,23 @@ class TaskRun(ABC, Generic[Arguments]):
 
     def _keep_model(self, metrics: dict[str, float], clock: TrainingClock) -> None:
         self.finish_training()
+        entries = {
+            "train_examples": len(self.splits["train"]),
+            "cost": self.cost(clock),
+            "history": training_history(self.trainer),
+            "environment": self.environment,
+        }
+        self.keep_metrics("train", metrics)
+        self._save_model({"entries": entries, "fingerprints": self.fingerprints})
+        if self.training.push_to_hub:
+            self.trainer.push_to_hub(commit_message="Model save")
+
+    def _save_model(self, training: dict[str, Any] | None) -> None:
         if self.training.process_index == 0:
-            self.folder.clear_model()
-        self.trainer.save_model()
-        self.trainer.save_metrics("train", metrics)
+            self.folder.stage_model()
+        self.trainer.save_model(str(self.folder.staging), _internal_call=True)  # which leaves the push to the run
         if self.training.process_index == 0:
-            entries = {
-                "train_examples": len(self.splits["train"]),
-                "cost": self.cost(clock),
-                "history": _history(self.trainer.state.log_history),
-                "environment": self.environment,
-            }
-            self.folder.keep_training({"entries": entries, "fingerprints": self.fingerprints})
+            self.folder.keep_model(training)
 
     def _evaluated(self, before: Record | None) -> dict[str, Any]:
         """The record's entries about an evaluation: now, by an earlier command, or none."""
@@ -313,39 +346,6 @@ class TaskRun(ABC, Generic[Arguments]):
         fingerprints = {**(self.folder.training or _NOT_TRAINED)["fingerprints"], **self.fingerprints}
         return {"source": self.source, "fingerprint": self.joint_fingerprint(fingerprints)}
 
-    def _record(self, arguments: Arguments, outcome: dict[str, Any]) -> Record:
-        method = self.training.build_method()
-        paper = asdict(method.paper) if method.paper else None
-        return Record(
-            task=self.task_name,
-            task_label=arguments.task_label or self.task_name,
-            model=base_name(arguments.model),
-            label=arguments.method_label or method.name,
-            method={"name": method.name, "numbers": method.numbers, "paper": paper},
-            seed=self.training.seed,
-            directions={name: self.direction(name) for name in outcome["metrics"]},
-            arguments={
-                **with_base_names(result_arguments(arguments, self.training)),
-                **self.folder.training_arguments,
-            },
-            given=given_flags(arguments, self.training),
-            **outcome,
-        )
-
     def _say(self, message: str) -> None:
         if self.training.process_index == 0:
             print(message)
-
-
-def _history(logs: Sequence[dict[str, Any]]) -> dict[str, list[float | None]]:
-    """The columns of a record's history from the Trainer's log."""
-    rows = [entries for entries in logs if "loss" in entries]
-    return {
-        name: [entries.get(name) for entries in rows]
-        for name in ("step", "loss", "sharpness/gap")
-        if any(name in entries for entries in rows)
-    }
-
-
-def _device_name(device: torch.device) -> str:
-    return torch.cuda.get_device_name(device) if device.type == "cuda" else device.type

@@ -10,7 +10,7 @@ import logging
 import re
 import shutil
 import zipfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
 from types import NoneType
 from typing import Any
@@ -24,6 +24,8 @@ from hf_vasso.training.manifest import MANIFEST, UNFINISHED, manifest_fault
 from hf_vasso.training.state_file import STATE_FILES, read_state_file
 
 __all__ = [
+    "CHECKPOINT",
+    "is_renamed_from",
     "checkpoint_fault",
     "checkpoint_to_continue",
     "last_checkpoint",
@@ -35,7 +37,9 @@ __all__ = [
 logger = logging.getLogger(__name__)
 
 _OLD = "old-"
-_CHECKPOINT = re.compile(rf"({_OLD})?checkpoint-(\d+)")
+CHECKPOINT = re.compile(rf"({_OLD})?checkpoint-(\d+)")
+"""The name of a checkpoint's folder, of one that is to be deleted, too."""
+
 _INTERRUPTED = "checkpoint-is-incomplete.txt"  # of the Trainer's own checkpoints at a SIGTERM, while they are written
 
 # What of a state the Trainer calculates with when it resumes.
@@ -159,15 +163,27 @@ def rotate(folder: Path, newest: Path | None, limit: int | None, best: str | Non
             shutil.rmtree(checkpoint, ignore_errors=True)
 
 
-def set_aside(checkpoint: Path) -> None:
-    """Rename a checkpoint that is to be deleted. It can still be resumed from if nothing newer is whole."""
+def set_aside(checkpoint: Path) -> Path:
+    """
+    Rename a checkpoint that is to be deleted. It can still be resumed from if nothing newer is whole.
+
+    Returns:
+        Its new path; that of one which has been renamed before.
+    """
+    if checkpoint.name.startswith(_OLD):
+        return checkpoint
     aside = checkpoint.with_name(_OLD + checkpoint.name)
     shutil.rmtree(aside, ignore_errors=True)
-    checkpoint.rename(aside)
+    return checkpoint.rename(aside)
+
+
+def is_renamed_from(name: str, names: Collection[str]) -> bool:
+    """Whether a folder is a checkpoint among some names that was to be deleted."""
+    return CHECKPOINT.fullmatch(name) is not None and name.removeprefix(_OLD) in names
 
 
 def _checkpoints(folder: Path) -> Iterator[Path]:
-    return (path for path in folder.glob("*checkpoint-*") if _CHECKPOINT.fullmatch(path.name) and path.is_dir())
+    return (path for path in folder.glob("*checkpoint-*") if CHECKPOINT.fullmatch(path.name) and path.is_dir())
 
 
 def _step(checkpoint: Path) -> int:

@@ -149,10 +149,12 @@ class SharpnessAwareMixin(CheckpointMixin):
         super().log(logs, *args, **kwargs)
 
     def create_model_card(self, *args: Any, **kwargs: Any) -> None:
-        """Write the Trainer's own card, with the method, its numbers and its paper added."""
+        """Write the Trainer's own card, with the method, its numbers and its paper added to what that has written."""
+        path = Path(str(self.args.output_dir), "README.md")
+        before = path.read_bytes() if path.is_file() else None
         super().create_model_card(*args, **kwargs)
-        if self.is_world_process_zero():
-            add_method(Path(str(self.args.output_dir), "README.md"), self.method)
+        if self.is_world_process_zero() and path.is_file() and path.read_bytes() != before:
+            add_method(path, self.method)
 
     def _inner_training_loop(self, *args: Any, **kwargs: Any) -> Any:
         self.method = self.sharpness_args.build_method(self._given_method)  # a search may have changed the numbers

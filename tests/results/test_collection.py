@@ -86,7 +86,7 @@ def test_links_that_lead_out_are_named_and_not_followed(tmp_path):
     assert [record.seed for record in collection.records] == [2]
     found = reasons(collection)
     assert list(found) == ["broken/result.json", "file/result.json", "folder"]
-    assert "not a regular file" in found["broken/result.json"]
+    assert "cannot be read (Too many levels of symbolic links)" in found["broken/result.json"]
     assert all("leads out of the folder" in found[path] for path in ("file/result.json", "folder"))
     (tmp_path / "link").symlink_to(runs)  # the folder itself may be a link
     assert [record.seed for record in collect(tmp_path / "link").records] == [2]

@@ -1,5 +1,7 @@
 """The Trainer's own card with what it does not know: the method, its numbers and its paper."""
 
+from pathlib import Path
+
 import pytest
 from huggingface_hub import HfApi, ModelCard
 from tiny_training import bert, run, sentences
@@ -41,6 +43,16 @@ def test_a_push_has_the_method_in_its_card(build, hub):
     assert f"[{paper.title}]({paper.url})" in card.text
     assert f"```bibtex\n{paper.bibtex}\n```" in card.text
     assert "learning_rate: 0.01" in card.text  # what the Trainer itself says is kept
+
+
+def test_a_card_that_the_trainer_does_not_write_is_left_alone(build, monkeypatch):
+    trainer = build(bert(), sentences(8), method="vasso")
+    card = Path(trainer.args.output_dir, "README.md")
+    card.parent.mkdir(exist_ok=True)
+    card.write_text("---\ntags: [mine]\n---\n# Mine\n")
+    monkeypatch.setattr(Trainer, "create_model_card", lambda self, *args, **kwargs: None)  # as a subclass may do
+    trainer.create_model_card()
+    assert card.read_text() == "---\ntags: [mine]\n---\n# Mine\n"
 
 
 def test_a_method_that_is_passed_is_the_one_in_the_card(build):

@@ -13,7 +13,6 @@ from transformers import (
     set_seed,
 )
 
-from hf_vasso.results.files import write_text
 from hf_vasso.results.record import Record
 from hf_vasso.tasks.errors import user_errors
 from hf_vasso.tasks.glue.arguments import GlueArguments, parse_glue_arguments
@@ -158,7 +157,7 @@ class GlueRun(TaskRun[GlueArguments]):
             if not self.task.is_regression:
                 labels = task_labels(self.splits[split]["label"], self.order).tolist()
                 majority |= {name + suffix: value for name, value in majority_scores(self.task, labels).items()}
-        self.trainer.save_metrics("eval", results)
+        self.keep_metrics("eval", results)
         return {
             "metrics": metrics,
             "eval_examples": len(self.splits[self.judged_on[0]]),
@@ -172,7 +171,7 @@ class GlueRun(TaskRun[GlueArguments]):
             labels = ordered_predictions(self.task, outputs, self.order)
             if self.training.process_index == 0:
                 lines = [f"{index}\t{_answer(self.task, label)}\n" for index, label in enumerate(labels)]
-                write_text(path, "index\tprediction\n" + "".join(lines))
+                self.folder.write(path.name, "index\tprediction\n" + "".join(lines))
         if self.training.process_index == 0:
             self.folder.keep_predicted({split: self.fingerprints[split] for split in self.folder.prediction_files})
         return {}

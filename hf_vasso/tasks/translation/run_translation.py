@@ -13,7 +13,6 @@ from sacremoses import MosesTokenizer
 from transformers import FSMTTokenizer, PreTrainedModel, set_seed
 
 from hf_vasso.results.bleu import bleu_metric, signed_tokenizer
-from hf_vasso.results.files import write_text
 from hf_vasso.results.record import Record
 from hf_vasso.results.translations import REFERENCES_FILE, TRANSLATIONS_FILE
 from hf_vasso.tasks.cost import TrainingClock
@@ -229,7 +228,7 @@ class TranslationRun(TaskRun[TranslationArguments]):
 
     def evaluate(self) -> dict[str, Any]:
         scores = self.trainer.evaluate(metric_key_prefix="validation")
-        self.trainer.save_metrics("eval", scores)
+        self.keep_metrics("eval", scores)
         return {
             "metrics": {name: value for name, value in scores.items() if name.startswith("validation_")},
             "eval_examples": len(self.splits["validation"]),
@@ -242,12 +241,11 @@ class TranslationRun(TaskRun[TranslationArguments]):
         scores = self._scores(pairs, ids)
         if self.training.process_index == 0:
             for name, lines in (("test", self._texts(ids)), ("references", pairs["text"][:])):
-                write_text(
-                    self.folder.prediction_files[name], "".join(f"{' '.join(line.split())}\n" for line in lines)
-                )
+                text = "".join(f"{' '.join(line.split())}\n" for line in lines)
+                self.folder.write(self.folder.prediction_files[name].name, text)
             for name, signature in scores.signatures.items():
                 self._say(f"{name}: {scores.metrics[name]:.2f} ({signature})")
-        self.trainer.save_metrics("predict", {f"predict_{name}": value for name, value in scores.metrics.items()})
+        self.keep_metrics("predict", {f"predict_{name}": value for name, value in scores.metrics.items()})
         return {
             "metrics": scores.metrics,
             "signatures": scores.signatures,

@@ -301,9 +301,10 @@ def test_what_is_asked_for_later_is_done_with_the_trained_model(flags, folder):
 
 def test_what_a_killed_run_was_writing_is_deleted_when_it_goes_on(flags, folder):
     folder.mkdir()
-    (folder / ".result.json.x7").write_text("{")
+    (folder / ".hf_vasso-tmp-x7").write_text("{")
+    (folder / ".result.json.x7").write_text("{")  # somebody else's
     assert main(flags) == 0
-    assert not list(folder.glob(".*"))
+    assert {path.name for path in folder.glob(".*")} == {".hf_vasso.lock", ".result.json.x7"}
 
 
 def test_limits_of_evaluation_and_prediction_are_free_and_what_they_change_is_done_again(flags, folder, capsys):
@@ -435,7 +436,9 @@ def test_a_folder_of_something_else_is_refused(flags, folder, capsys, foreign):
     (folder / foreign).touch()
     for words in ([], ["--fresh"]):
         assert main([*flags, *words]) == 2
-        assert "holds the results of something else; choose another --output_dir" in capsys.readouterr().err
+        error = capsys.readouterr().err
+        assert f"{folder} holds what no run in it wrote and this one would replace: {foreign.split('/')[0]}; " in error
+        assert error.endswith("choose another --output_dir, or move that away\n")
     assert (folder / foreign).exists()
 
 

@@ -14,6 +14,7 @@ from hf_vasso.methods import METHODS
 from hf_vasso.results.record import Record, read_record, write_record
 from hf_vasso.tasks.binding import binding_arguments, recorded_arguments
 from hf_vasso.tasks.commands import task_run
+from hf_vasso.tasks.folder_lock import hold_folder
 from hf_vasso.tasks.glue.table import TASKS
 
 SIZE = 3  # of every test set here
@@ -296,6 +297,13 @@ def test_one_model(runs, tmp_path, capsys, submit):
     assert "\n  sst2: no finished run\n" in capsys.readouterr().err
     predicted_run(runs / "again" / "sst2", "sst2", record)
     assert main([*submit, *named, "--model", "mnli"]) == 0  # RTE's model was fine-tuned on MNLI before
+
+
+def test_a_run_in_which_another_command_works(runs, capsys, submit):
+    with hold_folder(runs / "cola"):
+        assert main(submit) == 2
+    assert f"hf-vasso: {runs}/cola is in use by process " in capsys.readouterr().err
+    assert not (runs / "cola" / "predictions_test.tsv").exists()
 
 
 def test_two_runs_of_one_task(runs, tmp_path, capsys, submit):
