@@ -4,13 +4,14 @@ import reprlib
 import sys
 from argparse import ArgumentParser
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
 from hf_vasso.results.files import write_bytes
-from hf_vasso.results.record import RESULT_FILE, Record, RecordError, read_record, write_record
+from hf_vasso.results.record import RESULT_FILE, Record, RecordError, read_record
 from hf_vasso.results.submission import LEADERBOARD_FILES, Predictions, write_submission
 from hf_vasso.tasks.errors import UserError, user_errors
 from hf_vasso.tasks.glue.arguments import parse_glue_arguments
@@ -239,18 +240,22 @@ def _reason_against_predictions(run: _Run, data_dir: Any) -> str | None:
 
 def _predict(run: _Run, given: Mapping[str, str | bool]) -> None:
     """Predict in a folder aside, with the trained model: the run's own files stay as they are but for predictions."""
-    with TemporaryDirectory() as folder:
+    own = run.folder
+    with TemporaryDirectory() as folder, ExitStack() as stack:
         aside = RunFolder(folder, TASKS[run.record.task].prediction_files)
         with user_errors():
+            stack.enter_context(own.hold())
             arguments = parse_glue_arguments(_words(run, run.record.task, folder, given))
         run_glue(*arguments)
-        for path in run.folder.prediction_files.values():
+        own.begin(own.arguments, fresh=False)
+        own.claim([path.name for path in own.prediction_files.values()])
+        for path in own.prediction_files.values():
             write_bytes(path, (aside.path / path.name).read_bytes())
             print(f"kept beside the run: {path}")
-        run.folder.keep_predicted(aside.predicted)
-    if run.record.arguments.get("max_predict_samples") is not None:
-        whole = {**run.record.arguments, "max_predict_samples": None}
-        write_record(replace(run.record, arguments=whole), run.folder.path)
+        own.keep_predicted(aside.predicted)
+        if run.record.arguments.get("max_predict_samples") is not None:
+            whole = {**run.record.arguments, "max_predict_samples": None}
+            own.keep_record(replace(run.record, arguments=whole))
 
 
 def _predict_ax(mnli: _Run, folder: Path, given: Mapping[str, str | bool]) -> _Run:
