@@ -257,7 +257,7 @@ def test_a_run_that_cannot_even_write_stops_no_other(write_suite, runs, capsys, 
     shown = capsys.readouterr().out
     assert record_of(runs, "sam", 0).seed == 0
     if fault == "log":
-        words = f"{folder}/log.txt is no log of a run, and this one would write its own there; move it away"
+        words = ".../log.txt is no log of a run, and this one would write its own there; move it away"
         assert read_failure(folder / "failure.json").error == words
         assert f"agreement, none, seed 0: FAILED: {words}" in shown
     else:

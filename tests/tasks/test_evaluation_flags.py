@@ -199,7 +199,10 @@ def test_the_record_tells_of_the_launchers_precision(glue, tmp_path, monkeypatch
     monkeypatch.setattr(
         Trainer,
         "train",
-        lambda self, **options: (precisions.append(self.accelerator.mixed_precision), train(self, **options))[1],
+        lambda self, *given, **options: (
+            precisions.append(self.accelerator.mixed_precision),
+            train(self, *given, **options),
+        )[1],
     )
     assert main([*glue, "--do_train", "--do_eval", "--max_steps", "1", *words]) == 0
     assert precisions == ["bf16"]

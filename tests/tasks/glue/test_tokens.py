@@ -147,7 +147,7 @@ def test_features_of_a_decoder_do_not_depend_on_padding(words, write, tmp_path):
     set_seed(0)
     tokenizer = words()
     folder = write(AutoModel.from_config(config_of("GPT2", vocab_size=len(tokenizer))), tokenizer)
-    backbone = load_backbone(ProbeConfig(backbone=str(folder)), {})
+    backbone = load_backbone(ProbeConfig(backbone=str(folder)), {}, str(folder))
     fit_tokenizer(tokenizer, backbone, print)
     texts = ["the keys seem famous", "the narrow mirrors beside the keys seem famous"]
     found = pooled_features(
