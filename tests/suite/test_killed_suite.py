@@ -1,4 +1,4 @@
-"""A suite that is killed as a file gets its name: no run outlives it, and its repetition ends with the same numbers."""
+"""A suite that is killed as a file gets its name: no run outlives it, and repeated it ends with the same numbers."""
 
 import json
 import os
