@@ -521,7 +521,7 @@ def test_official_references_are_scored_as_papers_do(real_data, tmp_path, monkey
     run = TranslationRun(*parse_translation_arguments([*names, *places, *limits, "--report_to", "none"]))
     run.load(run.arguments, trains=False)
     monkeypatch.setattr(run.trainer, "token_loss", lambda pairs: 0.0)  # the model is not asked
-    (tmp_path / "run").mkdir()
+    (tmp_path / "run").mkdir(exist_ok=True)
     run.folder.begin({}, fresh=False)
 
     monkeypatch.setattr(TranslationTrainer, "translate", lambda trainer, pairs: pairs["labels"][:])
