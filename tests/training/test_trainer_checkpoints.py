@@ -91,20 +91,22 @@ def test_without_a_whole_checkpoint_nothing_is_resumed(build, caplog):
 
 def test_a_damaged_best_checkpoint_is_not_loaded(build):
     """Nor is the last one deleted, from which the training goes on when the best one is put back."""
-    arguments = {**numbers("vasso"), **SHORT, **BEST, "greater_is_better": True, "save_total_limit": 1}
+    arguments = {**numbers("vasso"), **SHORT, **BEST, "save_total_limit": 1}
     arguments |= {"load_best_model_at_end": True, "trainer_options": {"eval_dataset": sentences(8)}}
 
     class Damage(TrainerCallback):
         def on_step_begin(self, args, state, control, **kwargs):
             if state.global_step == 3:
-                self.best = f"checkpoint-{state.best_global_step}"
-                (Path(args.output_dir) / self.best / "model.safetensors").write_bytes(b"")
+                (Path(args.output_dir) / "checkpoint-1" / "model.safetensors").write_bytes(b"")
 
-    trainer, damage = build(bert(), sentences(), **arguments), Damage()
-    trainer.add_callback(damage)
-    with pytest.raises(ValueError, match="is the best checkpoint, and is not whole: model.safetensors has"):
+    trainer = build(bert(), sentences(), **arguments)
+    trainer.evaluate = lambda *args, **kwargs: {"eval_loss": float(trainer.state.global_step)}
+    trainer.add_callback(Damage())
+    with pytest.raises(
+        ValueError, match="checkpoint-1 is the best checkpoint, and is not whole: model.safetensors has"
+    ):
         trainer.train()
-    assert left(trainer) == [damage.best, "checkpoint-4"]
+    assert left(trainer) == ["checkpoint-1", "checkpoint-4"]
 
 
 def test_a_checkpoint_that_is_saved_twice_is_whole_all_the_while(build, monkeypatch):
