@@ -148,3 +148,20 @@ def test_a_disk_that_fails_ends_the_training(build, monkeypatch):
     with pytest.raises(OSError, match="No space left on device"):
         trainer.train()
     assert left(trainer) == ["checkpoint-1"]
+
+
+@pytest.mark.parametrize("name", ["model.safetensors", "optimizer.pt", "scheduler.pt", "rng_state.pth"])
+def test_a_cut_off_checkpoint_of_the_stock_trainer_is_passed_over(build, caplog, name):
+    stock = build(bert(), sentences(), trainer_class=Trainer, arguments_class=TrainingArguments, **SHORT)
+    stock.train()
+    file = checkpoint(stock, 4) / name
+    file.write_bytes(file.read_bytes()[:100])
+    resumed = build(bert(), sentences(), method="none", max_steps=4)
+    resumed.args.output_dir = stock.args.output_dir
+    resumed.train(resume_from_checkpoint=True)
+    said = [
+        f"{file.parent} is passed over: {name} is cut off or was changed",
+        f"{checkpoint(stock, 3)} has no manifest.json (made by the stock Trainer, or by an earlier version)",
+    ]
+    assert all(any(message.startswith(line) for message in caplog.messages) for line in said)
+    assert distance(resumed.model.state_dict(), stock.model.state_dict()) == 0.0
