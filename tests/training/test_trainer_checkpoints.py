@@ -1,0 +1,167 @@
+"""Which checkpoints a training leaves, what belongs to one, and from which it is resumed."""
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+from tiny_training import EVERY_STEP, bert, distance, numbers, run, sentences
+from transformers import Trainer, TrainerCallback, TrainingArguments
+
+from hf_vasso.training import checkpoint_mixin
+
+SHORT = {"max_steps": 4, **EVERY_STEP}
+BEST = {"metric_for_best_model": "loss", "eval_strategy": "steps", "eval_steps": 1}
+
+
+def left(trainer):
+    return sorted(path.name for path in Path(trainer.args.output_dir).iterdir() if path.is_dir())
+
+
+def checkpoint(trainer, step):
+    return Path(trainer.args.output_dir) / f"checkpoint-{step}"
+
+
+@pytest.mark.parametrize("limit", [None, 1, 2, 3])
+@pytest.mark.parametrize(
+    "arguments", [{}, BEST, {**BEST, "load_best_model_at_end": True}], ids=["last", "best", "loaded"]
+)
+# transformers 4.57, where checkpoints are written within a second
+@pytest.mark.filterwarnings("ignore:mtime may not be reliable on this filesystem:UserWarning")
+def test_the_checkpoints_left_are_those_of_the_stock_trainer(build, limit, arguments):
+    worse = {"learning_rate": 5.0} if arguments else {}  # so that the best is not the last
+    arguments = {**SHORT, **arguments, **worse, "save_total_limit": limit}
+    options = {"trainer_options": {"eval_dataset": sentences(8)}}
+    stock = build(
+        bert(), sentences(), trainer_class=Trainer, arguments_class=TrainingArguments, **options, **arguments
+    )
+    ours = build(bert(), sentences(), method="none", **options, **arguments)
+    for trainer in (stock, ours):
+        trainer.train()
+    assert left(ours) == left(stock)
+    assert ours.state.best_global_step == stock.state.best_global_step
+    assert ours.args.save_total_limit == limit
+    saved = torch.load(checkpoint(ours, left(ours)[-1][11:]) / "training_args.bin", weights_only=False)
+    assert saved.save_total_limit == limit
+
+
+def test_the_manifest_names_all_files(train):
+    trainer = train(bert(), sentences(), **numbers("vasso"), **SHORT).trainer
+    manifest = json.loads((checkpoint(trainer, 2) / "manifest.json").read_text())
+    files = {path.name: path.stat().st_size for path in checkpoint(trainer, 2).iterdir()}
+    del files["manifest.json"]
+    assert {name: each["size"] for name, each in manifest["files"].items()} == files
+    assert {"model.safetensors", "optimizer.pt", "rng_state.pth", "sharpness.pt", "trainer_state.json"} <= files.keys()
+    assert (manifest["step"], manifest["ranks"]) == (2, 1)
+
+
+class Meddler(TrainerCallback):
+    """Does what users' callbacks do with a checkpoint: add a folder, and delete what is not needed."""
+
+    def on_save(self, args, state, control, **kwargs):
+        folder = Path(args.output_dir) / f"checkpoint-{state.global_step}"
+        (folder / "adapter").mkdir()
+        (folder / "adapter" / "weights.txt").write_text("1")
+        (folder / "training_args.bin").unlink()
+
+
+def test_what_callbacks_do_in_on_save_belongs_to_the_checkpoint(build):
+    arguments = {**numbers("vasso"), **SHORT}
+    trainer = build(bert(), sentences(), **arguments, trainer_options={"callbacks": [Meddler()]})
+    trainer.train()
+    (checkpoint(trainer, 2) / "later.txt").write_text("a file that comes later changes nothing")
+    resumed = run(build(bert(), sentences(), **arguments), str(checkpoint(trainer, 2)))
+    assert distance(resumed.weights, trainer.model.state_dict()) == 0.0
+    (checkpoint(trainer, 2) / "adapter" / "weights.txt").write_text("2")
+    with pytest.raises(ValueError, match=r"is no whole checkpoint: adapter/weights\.txt was changed; name another"):
+        run(build(bert(), sentences(), **arguments), str(checkpoint(trainer, 2)))
+
+
+def test_without_a_whole_checkpoint_nothing_is_resumed(build, caplog):
+    trainer = build(bert(), sentences(), **numbers("vasso"), **SHORT, save_total_limit=2)
+    trainer.train()
+    for step in (3, 4):
+        (checkpoint(trainer, step) / "optimizer.pt").unlink()
+    with pytest.raises(ValueError, match=r"holds no whole checkpoint: leave out resume_from_checkpoint to start over"):
+        trainer.train(resume_from_checkpoint=True)
+    said = [f"{checkpoint(trainer, step)} is passed over: optimizer.pt is missing" for step in (4, 3)]
+    assert [message for message in caplog.messages if "passed over" in message] == said
+
+
+def test_a_damaged_best_checkpoint_is_not_loaded(build):
+    """Nor is the last one deleted, from which the training goes on when the best one is put back."""
+    arguments = {**numbers("vasso"), **SHORT, **BEST, "save_total_limit": 1}
+    arguments |= {"load_best_model_at_end": True, "trainer_options": {"eval_dataset": sentences(8)}}
+
+    class Damage(TrainerCallback):
+        def on_step_begin(self, args, state, control, **kwargs):
+            if state.global_step == 3:
+                (Path(args.output_dir) / "checkpoint-1" / "model.safetensors").write_bytes(b"")
+
+    trainer = build(bert(), sentences(), **arguments)
+    trainer.evaluate = lambda *args, **kwargs: {"eval_loss": float(trainer.state.global_step)}
+    trainer.add_callback(Damage())
+    with pytest.raises(
+        ValueError, match="checkpoint-1 is the best checkpoint, and is not whole: model.safetensors has"
+    ):
+        trainer.train()
+    assert left(trainer) == ["checkpoint-1", "checkpoint-4"]
+
+
+def test_a_checkpoint_that_is_saved_twice_is_whole_all_the_while(build, monkeypatch):
+    """The first one stays until the second is sealed, although both have one name."""
+    arguments = {**numbers("vasso"), **SHORT, "save_total_limit": 1}
+    trainer = build(bert(), sentences(), **arguments)
+    straight = run(trainer)
+    shutil.rmtree(trainer.args.output_dir)
+
+    class Twice(TrainerCallback):
+        def on_save(self, args, state, control, **kwargs):
+            if state.global_step == 2:
+                first._seal_and_wait()
+                monkeypatch.setattr(checkpoint_mixin, "write_manifest", stop)
+                first._save_checkpoint(first.model, None)
+
+    def stop(*arguments):
+        raise KeyboardInterrupt
+
+    first = build(bert(), sentences(), **arguments)
+    first.add_callback(Twice())
+    with pytest.raises(KeyboardInterrupt):
+        first.train()
+    monkeypatch.undo()
+    assert left(first) == ["checkpoint-2", "old-checkpoint-2"]
+    again = build(bert(), sentences(), **arguments)
+    again.args.output_dir = first.args.output_dir
+    again.train(resume_from_checkpoint=True)
+    assert distance(again.model.state_dict(), straight.weights) == 0.0
+    assert left(again) == ["checkpoint-4"]
+
+
+def test_a_disk_that_fails_ends_the_training(build, monkeypatch):
+    def fail(*arguments):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(checkpoint_mixin, "write_manifest", fail)
+    trainer = build(bert(), sentences(), **numbers("vasso"), **SHORT)
+    with pytest.raises(OSError, match="No space left on device"):
+        trainer.train()
+    assert left(trainer) == ["checkpoint-1"]
+
+
+@pytest.mark.parametrize("name", ["model.safetensors", "optimizer.pt", "scheduler.pt", "rng_state.pth"])
+def test_a_cut_off_checkpoint_of_the_stock_trainer_is_passed_over(build, caplog, name):
+    stock = build(bert(), sentences(), trainer_class=Trainer, arguments_class=TrainingArguments, **SHORT)
+    stock.train()
+    file = checkpoint(stock, 4) / name
+    file.write_bytes(file.read_bytes()[:100])
+    resumed = build(bert(), sentences(), method="none", max_steps=4)
+    resumed.args.output_dir = stock.args.output_dir
+    resumed.train(resume_from_checkpoint=True)
+    said = [
+        f"{file.parent} is passed over: {name} is cut off or was changed",
+        f"{checkpoint(stock, 3)} has no manifest.json (made by the stock Trainer, or by an earlier version)",
+    ]
+    assert all(any(message.startswith(line) for message in caplog.messages) for line in said)
+    assert distance(resumed.model.state_dict(), stock.model.state_dict()) == 0.0
