@@ -30,6 +30,7 @@ _HELD_BY_ANOTHER = (errno.EACCES, errno.EAGAIN, errno.EWOULDBLOCK)
 _NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL)
 _NOT_WRITABLE = (errno.EACCES, errno.EPERM, errno.EROFS)
 _PAUSE_SECONDS = 0.05
+_MOST_SECONDS_TO_OPEN = 5.0
 _MAX_BYTES = 1000
 
 _held: set[int] = set()
@@ -87,11 +88,14 @@ def hold_folder(folder: Path, patience: float = 0.0) -> Iterator[None]:
 
 def _lock(path: Path, deadline: float) -> int:
     """The descriptor of the locked file."""
+    begin = time.monotonic()
     while True:
+        path.parent.mkdir(parents=True, exist_ok=True)
         try:
-            path.parent.mkdir(parents=True, exist_ok=True)
             descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o666)
         except FileNotFoundError:  # who held it has just deleted the folder that it had made
+            if time.monotonic() > begin + _MOST_SECONDS_TO_OPEN:
+                raise
             continue
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -14,7 +14,7 @@ from hf_vasso.tasks.errors import UserError
 from hf_vasso.tasks.folder_lock import hold_folder
 from hf_vasso.tasks.model_files import is_model_file, is_weights_file
 from hf_vasso.tasks.run_file import RUN_FILE, RunFile, read_run_file, write_run_file
-from hf_vasso.training.checkpoints import CHECKPOINT, is_renamed_from, set_aside
+from hf_vasso.training.checkpoints import CHECKPOINT, delete_checkpoint, is_renamed_from
 
 __all__ = ["ALL_RESULTS", "MODEL_CARD", "OwnFiles", "is_checkpoint"]
 
@@ -239,8 +239,8 @@ class OwnFiles:
             )
 
     def _delete(self, names: Iterable[str]) -> None:
-        """Delete those of some files and folders that the run has written."""
-        doomed = set(names) & set(self._files)
+        """Delete those of some files and folders that the run has written, whatever else somebody has listed."""
+        doomed = {name for name in set(names) & set(self._files) if self._writes(name)}
         for name in doomed:
             if not self._is_foreign(name, self._held):
                 _remove(self.path / name)
@@ -252,7 +252,8 @@ class OwnFiles:
         """Delete what a run that was killed was just writing."""
         self._delete([_STAGING])
         for path in self.path.glob(f"{TEMPORARY}*"):
-            path.unlink(missing_ok=True)
+            if path.is_file():
+                path.unlink(missing_ok=True)
 
     def _place_model(self) -> None:
         assert self._held is not None
@@ -288,8 +289,9 @@ def _is_record(path: Path) -> bool:
 
 
 def _remove(path: Path) -> None:
-    if path.is_dir() and not path.is_symlink():
-        # Killed in between, a part of a checkpoint is known to be one by its name.
-        shutil.rmtree(set_aside(path) if is_checkpoint(path.name) else path)
+    if is_checkpoint(path.name):
+        delete_checkpoint(path)
+    elif path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
     else:
         path.unlink(missing_ok=True)

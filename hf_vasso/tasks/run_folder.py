@@ -31,6 +31,23 @@ class RunFolder(OwnFiles):
         replaces_model: Whether the run begins from the model in this folder, so that its own takes the place of that.
     """
 
+    def check_below(self, named: Mapping[str, str | None]) -> None:
+        """
+        Refuse to start over where that might delete what the run begins from.
+
+        Args:
+            named: Flag to the folder that it names.
+
+        Raises:
+            ValueError: One lies below this folder.
+        """
+        for flag, folder in named.items():
+            if folder is not None and self.path.resolve() in Path(folder).resolve().parents:
+                raise ValueError(
+                    f"--fresh starts over in {self.path}, and --{flag} names {folder} in it; leave out --fresh, or "
+                    "move that away"
+                )
+
     def check_links(self) -> None:
         """
         Refuse links in a folder that is going to be pushed: what they lead to would be published.

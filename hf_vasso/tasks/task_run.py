@@ -161,7 +161,11 @@ class TaskRun(ABC, Generic[Arguments]):
             self.folder.check_files(self.arguments.fresh)
         if self.training.push_to_hub:
             self.folder.check_links()
-        if not self.arguments.fresh:
+        if self.arguments.fresh:
+            self.folder.check_below(
+                {**self.arguments.folders, "resume_from_checkpoint": self.training.resume_from_checkpoint}
+            )
+        else:
             asked = binding_arguments(self.arguments, self.training)
             if self.folder.path.resolve() == Path(self.arguments.model).resolve():
                 asked.pop(FINGERPRINT, None)  # the trained model takes the place of the one with which it began
@@ -207,6 +211,8 @@ class TaskRun(ABC, Generic[Arguments]):
                     return record
                 has_trained = not self.arguments.fresh and self.folder.training is not None
                 trains = self.training.do_train and not has_trained
+                if trains and self.training.resume_from_checkpoint is not None:
+                    checkpoint_to_continue(self.training)  # before anything is deleted
                 arguments = self.arguments.with_trained_model(self.folder.path) if has_trained else self.arguments
                 self.load(arguments, trains)
                 self.trainer.folder = self.folder

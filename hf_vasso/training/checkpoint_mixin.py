@@ -12,6 +12,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from types import NoneType
 from typing import TYPE_CHECKING, Any
 
 from transformers import Trainer
@@ -45,12 +46,23 @@ class _Saved:
         rotate(self.folder.parent, self.folder, limit, best)
 
 
+@dataclass(frozen=True)
+class _Sealing:
+    """A thread at work, which copies of the trainer leave out."""
+
+    future: Future[None]
+
+    def __reduce__(self) -> tuple[type, tuple[()]]:
+        return NoneType, ()
+
+
 class CheckpointMixin(_Base):
     """Whole checkpoints for a `Trainer`. Stands before it among the base classes."""
 
     _saved: _Saved | None = None
-    _sealing: Future[None] | None = None
+    _sealing: "_Sealing | None" = None
     _is_saving = False
+    _is_training = False
 
     def train(self, resume_from_checkpoint: str | bool | None = None, *args: Any, **kwargs: Any) -> Any:
         """
@@ -107,7 +119,7 @@ class CheckpointMixin(_Base):
 
     def _check_best(self) -> None:
         best = str(self.state.best_model_checkpoint)
-        fault = checkpoint_fault(Path(best))
+        fault = checkpoint_fault(Path(best)) if Path(best).exists() else None  # else the Trainer tells of it
         if fault is not None:
             raise ValueError(
                 f"{best} is the best checkpoint, and is not whole: {fault}; put its files back, or resume with "
@@ -126,6 +138,8 @@ class CheckpointMixin(_Base):
         with self._without_rotation():
             super()._save_checkpoint(model, trial)
         self._saved = _Saved(folder, step, self.args.world_size)
+        if not self._is_training:
+            self._seal_and_wait()
 
     def _maybe_log_save_evaluate(self, *args: Any, **kwargs: Any) -> None:
         super()._maybe_log_save_evaluate(*args, **kwargs)  # calls the callbacks after it has saved
@@ -133,11 +147,16 @@ class CheckpointMixin(_Base):
 
     def _inner_training_loop(self, *args: Any, **kwargs: Any) -> Any:
         self._run_folder = Path(self._get_output_dir(trial=kwargs.get("trial")))
+        self._is_training = True
         try:
             return super()._inner_training_loop(*args, **kwargs)
+        except BaseException:
+            if self.args.world_size > 1:
+                self._saved = None  # it is not known whether the other ranks have written theirs
+            raise
         finally:
-            self._saved = None  # what an error kept from being sealed is not whole
-            self._wait_for_seal()
+            self._is_training = False
+            self._seal_and_wait()
 
     @contextmanager
     def _without_rotation(self) -> Iterator[None]:
@@ -156,7 +175,8 @@ class CheckpointMixin(_Base):
         self.accelerator.wait_for_everyone()
         if self.args.should_save:
             thread = ThreadPoolExecutor(1, thread_name_prefix="seal-checkpoint")
-            self._sealing = thread.submit(saved.seal, self.args.save_total_limit, self.state.best_model_checkpoint)
+            best = self.state.best_model_checkpoint
+            self._sealing = _Sealing(thread.submit(saved.seal, self.args.save_total_limit, best))
             thread.shutdown(wait=False)
 
     def _seal_and_wait(self) -> None:
@@ -167,4 +187,4 @@ class CheckpointMixin(_Base):
         """Wait for the thread, and raise what it raised."""
         sealing, self._sealing = self._sealing, None
         if sealing is not None:
-            sealing.result()
+            sealing.future.result()

@@ -1,7 +1,7 @@
 """
 The checkpoints of a training: from which of them it goes on, and which of them go when a newer one is whole.
 
-A checkpoint that is to be deleted or replaced gets `old-` before its name, which takes one rename, and its files go
+A checkpoint that is to be deleted or replaced is renamed first, and its files go
 when a newer checkpoint is whole. So a folder that is called `checkpoint-<step>` has never been deleted in part.
 """
 
@@ -11,6 +11,7 @@ import re
 import shutil
 import zipfile
 from collections.abc import Callable, Collection, Iterator
+from contextlib import suppress
 from pathlib import Path
 from types import NoneType
 from typing import Any
@@ -20,11 +21,12 @@ from safetensors import safe_open
 from transformers import TrainerState, TrainingArguments
 from transformers.trainer import OPTIMIZER_NAME, SCALER_NAME, SCHEDULER_NAME, TRAINER_STATE_NAME
 
-from hf_vasso.training.manifest import MANIFEST, UNFINISHED, manifest_fault
+from hf_vasso.training.manifest import MANIFEST, manifest_fault, unfinished_mark
 from hf_vasso.training.state_file import STATE_FILES, read_state_file
 
 __all__ = [
     "CHECKPOINT",
+    "delete_checkpoint",
     "is_renamed_from",
     "checkpoint_fault",
     "checkpoint_to_continue",
@@ -36,10 +38,11 @@ __all__ = [
 
 logger = logging.getLogger(__name__)
 
-_OLD = "old-"
+_OLD = "_hf_vasso-old-"  # with an underscore, so that the Trainer does not upload it
 CHECKPOINT = re.compile(rf"({_OLD})?checkpoint-(\d+)")
 """The name of a checkpoint's folder, of one that is to be deleted, too."""
 
+_ANOTHER = f"name another, or delete its {MANIFEST} if that was meant, and it is taken unchecked"
 _INTERRUPTED = "checkpoint-is-incomplete.txt"  # of the Trainer's own checkpoints at a SIGTERM, while they are written
 
 # What of a state the Trainer calculates with when it resumes.
@@ -134,7 +137,11 @@ def checkpoint_fault(checkpoint: Path) -> str | None:
     """
     if (checkpoint / MANIFEST).exists():
         return manifest_fault(checkpoint) or _state_fault(checkpoint)
-    if checkpoint.name.startswith(_OLD) or any((checkpoint / name).exists() for name in (UNFINISHED, _INTERRUPTED)):
+    if (
+        checkpoint.name.startswith(_OLD)
+        or unfinished_mark(checkpoint).exists()
+        or (checkpoint / _INTERRUPTED).exists()
+    ):
         return "its writing was cut off"
     return _state_fault(checkpoint) or _unreadable(checkpoint)
 
@@ -157,10 +164,11 @@ def rotate(folder: Path, newest: Path | None, limit: int | None, best: str | Non
         others.sort(key=lambda each: (_step(each) <= last, _step(each)))
         surplus = len(present) - max(limit, len(present) - len(others))
         for checkpoint in others[: max(surplus, 0)]:
-            set_aside(checkpoint)
+            with suppress(FileNotFoundError):  # somebody else has deleted it
+                set_aside(checkpoint)
     for checkpoint in list(_checkpoints(folder)):
         if checkpoint.name.startswith(_OLD):
-            shutil.rmtree(checkpoint, ignore_errors=True)
+            _delete(checkpoint)
 
 
 def set_aside(checkpoint: Path) -> Path:
@@ -173,8 +181,21 @@ def set_aside(checkpoint: Path) -> Path:
     if checkpoint.name.startswith(_OLD):
         return checkpoint
     aside = checkpoint.with_name(_OLD + checkpoint.name)
-    shutil.rmtree(aside, ignore_errors=True)
+    _delete(aside)
+    unfinished_mark(checkpoint).unlink(missing_ok=True)  # the new name says as much
     return checkpoint.rename(aside)
+
+
+def delete_checkpoint(checkpoint: Path) -> None:
+    """Delete a checkpoint; where that is interrupted, its name says that it is not whole."""
+    _delete(set_aside(checkpoint))
+
+
+def _delete(aside: Path) -> None:
+    if aside.is_symlink():
+        aside.unlink()
+    else:
+        shutil.rmtree(aside, ignore_errors=True)
 
 
 def is_renamed_from(name: str, names: Collection[str]) -> bool:

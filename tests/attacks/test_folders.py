@@ -208,6 +208,37 @@ def test_a_folder_of_the_version_before_goes_on(tmp_path):
     )
 
 
+def test_a_list_that_names_files_of_others_deletes_none(tmp_path):
+    folder = tmp_path / "run"
+    write_like_a_run(folder)
+    (folder / ".git").mkdir()
+    (folder / "thesis.tex").write_text("mine")
+    run = json.loads((folder / "run.json").read_text())
+    (folder / "run.json").write_text(json.dumps({**run, "files": [*run["files"], ".git", "thesis.tex"]}))
+    write_like_a_run(folder, fresh=True)
+    assert (folder / ".git").is_dir() and (folder / "thesis.tex").read_text() == "mine"
+
+
+@pytest.mark.parametrize("flag", ["--model_name_or_path", "--resume_from_checkpoint"])
+def test_what_a_run_begins_from_is_not_deleted_by_fresh(words, tmp_path, capsys, flag):
+    folder = tmp_path / "run"
+    command = [*words, "--output_dir", str(folder)]
+    assert main([*command, "--save_strategy", "steps", "--save_steps", "1"]) == 0
+    checkpoint = folder / "checkpoint-1"
+    before = contents(folder)
+    capsys.readouterr()
+    assert main([*command, "--fresh", flag, str(checkpoint)]) == 2
+    assert f"{flag} names {checkpoint} in it; leave out --fresh, or move that away" in capsys.readouterr().err
+    assert contents(folder) == before
+
+
+def test_a_checkpoint_that_is_not_there_is_told_before_anything_is_written(words, tmp_path, capsys):
+    folder = tmp_path / "run"
+    assert main([*words, "--output_dir", str(folder), "--resume_from_checkpoint", str(tmp_path / "none")]) == 2
+    assert "is no whole checkpoint" in capsys.readouterr().err
+    assert not (folder / "run.json").exists()
+
+
 @pytest.mark.parametrize(
     ("content", "words"),
     [

@@ -181,6 +181,12 @@ def test_the_holder_is_named_and_forgotten(tmp_path):
         pass
 
 
+@pytest.mark.timeout(30)
+def test_a_place_where_no_folder_can_be_made_is_told(tmp_path):
+    with pytest.raises(OSError), hold_folder(Path("/proc/none/run")):
+        pass
+
+
 def test_what_comes_to_nothing_leaves_nothing(tmp_path):
     with hold_folder(tmp_path / "a" / "b"):
         assert (tmp_path / "a" / "b" / LOCK_FILE).exists()

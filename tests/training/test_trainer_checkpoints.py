@@ -1,6 +1,9 @@
 """Which checkpoints a training leaves, what belongs to one, and from which it is resumed."""
 
+import copy
+import errno
 import json
+import os
 import shutil
 from pathlib import Path
 
@@ -9,7 +12,8 @@ import torch
 from tiny_training import EVERY_STEP, bert, distance, numbers, run, sentences
 from transformers import Trainer, TrainerCallback, TrainingArguments
 
-from hf_vasso.training import checkpoint_mixin
+from hf_vasso.training import checkpoint_mixin, manifest
+from hf_vasso.training.manifest import _digest, manifest_fault
 
 SHORT = {"max_steps": 4, **EVERY_STEP}
 BEST = {"metric_for_best_model": "loss", "eval_strategy": "steps", "eval_steps": 1}
@@ -131,7 +135,7 @@ def test_a_checkpoint_that_is_saved_twice_is_whole_all_the_while(build, monkeypa
     with pytest.raises(KeyboardInterrupt):
         first.train()
     monkeypatch.undo()
-    assert left(first) == ["checkpoint-2", "old-checkpoint-2"]
+    assert left(first) == ["_hf_vasso-old-checkpoint-2", "checkpoint-2"]
     again = build(bert(), sentences(), **arguments)
     again.args.output_dir = first.args.output_dir
     again.train(resume_from_checkpoint=True)
@@ -165,3 +169,124 @@ def test_a_cut_off_checkpoint_of_the_stock_trainer_is_passed_over(build, caplog,
     ]
     assert all(any(message.startswith(line) for message in caplog.messages) for line in said)
     assert distance(resumed.model.state_dict(), stock.model.state_dict()) == 0.0
+
+
+class Copies(TrainerCallback):
+    """Takes each checkpoint away, as to a storage of one's own."""
+
+    def __init__(self, folder):
+        self.folder = folder
+
+    def on_save(self, args, state, control, **kwargs):
+        name = f"checkpoint-{state.global_step}"
+        shutil.copytree(Path(args.output_dir) / name, self.folder / name)
+
+
+def test_what_a_callback_copies_in_on_save_can_be_resumed_from(build, tmp_path):
+    arguments = {**numbers("vasso"), **SHORT}
+    straight = build(bert(), sentences(), **arguments, trainer_options={"callbacks": [Copies(tmp_path)]})
+    straight.train()
+    resumed = run(build(bert(), sentences(), **arguments), str(tmp_path / "checkpoint-2"))
+    assert distance(resumed.weights, straight.model.state_dict()) == 0.0
+
+
+class Saves(TrainerCallback):
+    """Saves at the end of the training."""
+
+    def on_train_end(self, args, state, control, **kwargs):
+        self.trainer._save_checkpoint(self.trainer.model, None)
+
+
+def test_checkpoints_that_are_saved_by_hand_are_whole(build):
+    saves = Saves()
+    trainer = build(
+        bert(), sentences(), **numbers("vasso"), **{**SHORT, "save_steps": 3}, trainer_options={"callbacks": [saves]}
+    )
+    saves.trainer = trainer
+    trainer.train()
+    assert manifest_fault(checkpoint(trainer, 4)) is None
+    shutil.rmtree(checkpoint(trainer, 4))
+    trainer._save_checkpoint(trainer.model, None)
+    assert manifest_fault(checkpoint(trainer, 4)) is None
+    assert left(trainer) == ["checkpoint-3", "checkpoint-4"]
+
+
+class Fails(TrainerCallback):
+    def on_save(self, args, state, control, **kwargs):
+        raise MemoryError
+
+
+def test_a_callback_that_fails_leaves_a_whole_checkpoint(build):
+    trainer = build(bert(), sentences(), **numbers("vasso"), **SHORT, trainer_options={"callbacks": [Fails()]})
+    with pytest.raises(MemoryError):
+        trainer.train()
+    assert manifest_fault(checkpoint(trainer, 1)) is None
+
+
+def test_a_folder_of_the_users_with_a_name_like_that_of_an_old_checkpoint_stays(build):
+    trainer = build(bert(), sentences(), **numbers("vasso"), **SHORT, save_total_limit=1)
+    mine = Path(trainer.args.output_dir) / "old-checkpoint-500"
+    mine.mkdir(parents=True)
+    (mine / "mine.txt").write_text("mine")
+    trainer.train()
+    assert (mine / "mine.txt").read_text() == "mine"
+
+
+class DeepCopies(TrainerCallback):
+    def on_step_end(self, args, state, control, **kwargs):
+        copy.deepcopy(self.trainer)
+
+
+def test_a_trainer_can_be_copied_while_a_checkpoint_is_sealed(build):
+    copies = DeepCopies()
+    trainer = build(bert(), sentences(), **numbers("vasso"), **SHORT, trainer_options={"callbacks": [copies]})
+    copies.trainer = trainer
+    trainer.train()
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"files": {"trainer_state.json": 5}},
+        {"files": {"trainer_state.json": {"size": "1", "xxh3_128": "0"}}},
+        {"files": {"../x": {"size": 1, "xxh3_128": "0"}}},
+        {"files": []},
+        {"step": None},
+    ],
+    ids=str,
+)
+def test_a_forged_manifest_is_named(train, change):
+    trainer = train(bert(), sentences(), **numbers("vasso"), **SHORT).trainer
+    path = checkpoint(trainer, 4) / "manifest.json"
+    content = {**json.loads(path.read_text()), **change}
+    del content["digest"]
+    path.write_text(json.dumps({**content, "digest": _digest(content)}))
+    assert manifest_fault(checkpoint(trainer, 4)) in (
+        "manifest.json is none of hf_vasso's",
+        "manifest.json is cut off or was changed",
+    )
+
+
+def test_every_file_is_on_the_disk_before_the_manifest_has_its_name(train, monkeypatch):
+    synced, named = set(), []
+    fsync, replace = os.fsync, os.replace
+    monkeypatch.setattr(os, "fsync", lambda descriptor: (synced.add(os.fstat(descriptor).st_ino), fsync(descriptor)))
+
+    def note(source, target):
+        if Path(target).name == "manifest.json":
+            files = [path for path in Path(target).parent.rglob("*") if path.is_file()]
+            named.append(all(path.stat().st_ino in synced for path in files))
+        replace(source, target)
+
+    monkeypatch.setattr(os, "replace", note)
+    train(bert(), sentences(), **numbers("vasso"), **SHORT)
+    assert named == [True] * 4
+
+
+def test_a_file_system_that_cannot_sync_is_no_reason_to_stop(train, monkeypatch):
+    def cannot(descriptor):
+        raise OSError(errno.EINVAL, "Invalid argument")
+
+    monkeypatch.setattr(manifest.os, "fsync", cannot)
+    trainer = train(bert(), sentences(), **numbers("vasso"), **SHORT).trainer
+    assert manifest_fault(checkpoint(trainer, 4)) is None
