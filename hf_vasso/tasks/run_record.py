@@ -1,15 +1,20 @@
 """The record of a run, from its flags and what came out."""
 
 from collections.abc import Mapping
-from dataclasses import asdict
-from typing import Any
+from dataclasses import asdict, replace
+from typing import Any, TypeVar
 
 from hf_vasso.results.record import Record
 from hf_vasso.tasks.binding import given_flags, result_arguments, with_base_names
 from hf_vasso.tasks.task_arguments import TaskArguments, base_name
 from hf_vasso.training.arguments import AnyTrainingArguments
 
-__all__ = ["run_record"]
+__all__ = ["has_limits", "run_record", "with_limits_of"]
+
+Arguments = TypeVar("Arguments", bound=TaskArguments)
+
+# How many examples a stage is done on. A finished training is evaluated again under another limit, not refused.
+_LIMITS = {"do_eval": "max_eval_samples", "do_predict": "max_predict_samples"}
 
 
 def run_record(
@@ -42,3 +47,15 @@ def run_record(
         given=given_flags(arguments, training),
         **outcome,
     )
+
+
+def has_limits(record: Record, arguments: TaskArguments, training: AnyTrainingArguments) -> bool:
+    """Whether the stages that are asked for were done on as many examples as is asked for."""
+    asked = [limit for stage, limit in _LIMITS.items() if getattr(training, stage)]
+    return all(getattr(arguments, limit) == record.arguments[limit] for limit in asked)
+
+
+def with_limits_of(record: Record, arguments: Arguments, training: AnyTrainingArguments) -> Arguments:
+    """The flags with the limits under which the stages that are not done again were done."""
+    kept = [limit for stage, limit in _LIMITS.items() if not getattr(training, stage)]
+    return replace(arguments, **{limit: record.arguments[limit] for limit in kept})

@@ -3,7 +3,6 @@
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from contextlib import ExitStack
-from dataclasses import replace
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
@@ -19,7 +18,7 @@ from hf_vasso.tasks.interruption import stop_on_signal
 from hf_vasso.tasks.model_files import FINGERPRINT
 from hf_vasso.tasks.plan import PlannedTraining, describe_plan
 from hf_vasso.tasks.run_folder import RunFolder
-from hf_vasso.tasks.run_record import run_record
+from hf_vasso.tasks.run_record import has_limits, run_record, with_limits_of
 from hf_vasso.tasks.task_arguments import TaskArguments
 from hf_vasso.training.arguments import AnyTrainingArguments
 from hf_vasso.training.checkpoints import checkpoint_to_continue
@@ -27,9 +26,6 @@ from hf_vasso.training.checkpoints import checkpoint_to_continue
 __all__ = ["TaskRun"]
 
 Arguments = TypeVar("Arguments", bound=TaskArguments)
-
-# How many examples a stage is done on. A finished training is evaluated again under another limit, not refused.
-_LIMITS = {"do_eval": "max_eval_samples", "do_predict": "max_predict_samples"}
 
 # What `RunFolder.training` and the record's entries about an evaluation are where there was none.
 _NOT_TRAINED: dict[str, Any] = {"entries": {"train_examples": 0, "cost": NO_COST}, "fingerprints": {}}
@@ -242,7 +238,7 @@ class TaskRun(ABC, Generic[Arguments]):
 
     def _write(self, before: Record | None) -> Record:
         """Evaluate and predict, and write the record and the card."""
-        arguments = self.arguments if before is None else self._with_limits_of(before)
+        arguments = self.arguments if before is None else with_limits_of(before, self.arguments, self.training)
         evaluated = self._evaluated(before)
         predicted = self._predicted(before)
         metrics = predicted.get("metrics", {})  # they stand first, and those of an earlier prediction do not hold
@@ -266,20 +262,9 @@ class TaskRun(ABC, Generic[Arguments]):
         predicted = not asked.do_predict or (
             self.predicted(record) is not None and all(path.exists() for path in self.folder.prediction_files.values())
         )
-        same_limits = all(
-            getattr(self.arguments, limit) == record.arguments[limit]
-            for stage, limit in _LIMITS.items()
-            if getattr(asked, stage)
-        )
+        same_limits = has_limits(record, self.arguments, asked)
         pushed = not asked.push_to_hub  # nothing tells whether an earlier command came to that
         return trained and evaluated and predicted and same_limits and pushed
-
-    def _with_limits_of(self, record: Record) -> Arguments:
-        """The flags with the limits under which the stages that are not done again were done."""
-        kept = {
-            limit: record.arguments[limit] for stage, limit in _LIMITS.items() if not getattr(self.training, stage)
-        }
-        return replace(self.arguments, **kept)
 
     def _train(self) -> None:
         clock = TrainingClock()

@@ -144,6 +144,19 @@ def test_a_step_that_fails_leaves_no_trace(name, attacks):
     attack.check()
 
 
+def test_logits_are_noted_at_the_very_end_of_a_step():
+    """Which cannot be undone: only an exception at the last line, which returns the result, comes too late."""
+    lines = lines_of_steps("saf")[1]
+    training = Training("saf")
+    training.step(0)
+    training.optimizer.step()
+    before = training.everything()
+    for line in range(lines - 12, lines - 1):
+        with pytest.raises(Interruption), AtLine(line):
+            training.step(1)
+        assert same(training.everything(), before)
+
+
 @pytest.mark.parametrize("name", ["vasso", "msam", "looksam", "mesa", "saf", "esam"])
 def test_without_a_copy_of_the_state_all_else_is_put_back(name):
     middle = lines_of_steps(name)[1] // 2

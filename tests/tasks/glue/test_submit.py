@@ -244,6 +244,12 @@ def test_a_part_of_a_test_set_is_predicted_in_full(runs, tmp_path, submit, data,
     assert len(lines(tmp_path / "glue.zip", "CoLA.tsv")) == SIZE + 1
 
 
+def test_a_folder_with_data_is_named_by_the_user(runs, capsys, submit):
+    assert main(submit[:-2]) == 2
+    said = capsys.readouterr().err
+    assert f"  cola: the run in {runs}/cola had its data from a folder; name it with --data_dir" in said
+
+
 def test_predictions_of_other_data_than_those_at_hand(runs, tmp_path, capsys, submit, data):
     shutil.copytree(data, tmp_path / "data")
     submit[-1], data = f"{tmp_path}/data", tmp_path / "data"
