@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from difflib import get_close_matches
 from typing import Any
 
-__all__ = ["escape_markdown", "one_line", "shown", "unknown_name"]
+__all__ = ["escape_markdown", "is_text", "one_line", "shown", "unknown_name"]
 
 _MOST_LETTERS = 1000  # of a message
 _MOST_NAMES = 200  # among which the nearest is looked for, which takes time for each
@@ -32,6 +32,21 @@ def shown(value: Any) -> str:
         ("'two\\\\nlines'", 100)
     """
     return _TOKEN.sub(r"\1***", _SHORT.repr(value))
+
+
+def is_text(text: str) -> bool:
+    """
+    Whether UTF-8 can write a text, which may hold half a surrogate pair.
+
+    Example:
+        >>> is_text("é"), is_text("\\ud800")
+        (True, False)
+    """
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def one_line(text: str) -> str:

@@ -6,10 +6,11 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
+from hf_vasso.tasks.labels import MOST_BYTES
+
 __all__ = ["trial_name"]
 
 _MOST_LETTERS = 40  # of the readable part of a value
-_MOST_BYTES = 255  # of the name of a folder, on all usual file systems
 _HASH_DIGITS = 10
 
 
@@ -33,7 +34,7 @@ def trial_name(values: Mapping[str, Any]) -> str:
         ('no_perturb=a_b~68e4cd1513', 'no_perturb=a_b~a2ea7ca50a')
     """
     name = ",".join(f"{_plain(flag)}={_value_name(value)}" for flag, value in values.items())
-    return name if len(name) <= _MOST_BYTES else f"{name[: _MOST_BYTES - _HASH_DIGITS - 1]}~{_hash(dict(values))}"
+    return name if len(name) <= MOST_BYTES else f"{name[: MOST_BYTES - _HASH_DIGITS - 1]}~{_hash(dict(values))}"
 
 
 def _value_name(value: Any) -> str:

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from hf_vasso.results.reading import is_number
-from hf_vasso.spelling import shown
+from hf_vasso.spelling import is_text, shown
 
 __all__ = ["MOST_SEED", "check_values"]
 
@@ -46,7 +46,7 @@ def check_values(flags: Mapping[str, Any]) -> None:
         for item in value if isinstance(value, list) else [value]:
             if isinstance(item, int | float) and not isinstance(item, bool):
                 _check_number(name, item)
-            elif isinstance(item, str) and not _is_utf8(item):
+            elif isinstance(item, str) and not is_text(item):
                 raise ValueError(f"{name} must be text that UTF-8 can write, got {shown(item)}; spell it otherwise")
 
 
@@ -61,11 +61,3 @@ def _check_number(name: str, value: float) -> None:
     else:
         words = f"at least {low:g}" if high == math.inf else f"from {low:g} to {high:,}"
     raise ValueError(f"{name} must be {words}, got {shown(value)}")
-
-
-def _is_utf8(text: str) -> bool:
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return False
-    return True

@@ -8,9 +8,10 @@ from typing import Any
 from hf_vasso.results.reading import NAME
 from hf_vasso.spelling import shown
 
-__all__ = ["check_label", "check_recorded", "place_key", "run_place"]
+__all__ = ["MOST_BYTES", "check_label", "check_recorded", "place_key", "run_place"]
 
-_MOST_BYTES = 255  # of the name of a file or folder, on all usual file systems
+MOST_BYTES = 255
+"""Of the name of a file or folder, on all usual file systems."""
 
 
 def check_recorded(what: str, name: Any) -> None:
@@ -39,10 +40,10 @@ def check_label(what: str, name: Any) -> None:
     Raises:
         ValueError: It is no printable text, too long, or it has another meaning in a path or on a command line.
     """
-    is_folder = NAME.holds(name) and len(name.encode()) <= _MOST_BYTES
+    is_folder = NAME.holds(name) and len(name.encode()) <= MOST_BYTES
     if not is_folder or name.startswith((".", "-")) or any(letter in name for letter in "/\\"):
         raise ValueError(
-            f"{what} becomes the name of a folder, so it must be {NAME.words} and at most {_MOST_BYTES} bytes, "
+            f"{what} becomes the name of a folder, so it must be {NAME.words} and at most {MOST_BYTES} bytes, "
             f"without / and \\, that does not begin with a dot or a hyphen, got {shown(name)}; take another one"
         )
 

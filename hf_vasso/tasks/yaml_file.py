@@ -13,7 +13,7 @@ from typing import Any
 import yaml
 from yaml.constructor import ConstructorError
 
-from hf_vasso.spelling import one_line, shown
+from hf_vasso.spelling import is_text, one_line, shown
 
 __all__ = ["read_mapping"]
 
@@ -63,7 +63,7 @@ class _Loader(yaml.SafeLoader):
 
     def compose_scalar_node(self, anchor: Any) -> yaml.ScalarNode:
         node = super().compose_scalar_node(anchor)
-        if not _is_text(node.value):
+        if not is_text(node.value):
             raise ConstructorError(None, None, "half a surrogate pair is no character", node.start_mark)
         if node.tag not in (_STR, _MERGE):
             try:
@@ -103,14 +103,6 @@ class _Loader(yaml.SafeLoader):
                     self.flatten_mapping(mapping)
                     merged = {entry[0].value: entry for entry in mapping.value} | merged
         node.value = list({**merged, **own}.values())
-
-
-def _is_text(value: str) -> bool:
-    try:
-        value.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
 
 
 _KNOWN = [f"{_TAG}{name}" for name in ("null", "bool", "int", "float", "str", "seq", "map")]
