@@ -1,7 +1,5 @@
 """A report of thousands of runs: its memory is flat where it draws, and linear in the runs elsewhere."""
 
-import os
-import resource
 import subprocess
 import sys
 import tracemalloc
@@ -100,21 +98,31 @@ def test_the_resamples_of_a_bootstrap_are_those_of_scipy():
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("methods", [list(METHODS), ["sam", "vasso"]], ids=["four methods", "two methods"])
-def test_a_report_of_5000_runs_takes_less_than_a_gigabyte_and_a_minute(tmp_path, methods):
-    for seed in range(5000 // len(methods)):
-        for label in methods:
+def test_a_report_of_5000_runs_takes_less_than_a_gigabyte_and_a_minute(tmp_path):
+    for seed in range(2500):
+        for label in ("sam", "vasso"):
             write_record(record(TASK, label, seed), tmp_path / "runs" / folder_of(TASK, label, seed))
-    _, status, used = report_in_child(tmp_path / "runs", tmp_path / "report")
+    status, peak, seconds = report_in_child(tmp_path / "runs", tmp_path / "report")
     assert status == 0
-    assert used.ru_utime + used.ru_stime < 60
-    assert used.ru_maxrss < 1e9 / 1024  # in KiB
+    assert seconds < 60
+    assert peak < 1e9
 
 
-def report_in_child(runs_dir: Path, out: Path) -> tuple[int, int, resource.struct_rusage]:
-    """`hf-vasso report` as users start it: its process, its status and what it used, that of no other process."""
-    command = [sys.executable, "-m", "hf_vasso", "report", str(runs_dir), "--out", str(out)]
-    with subprocess.Popen(command, stdout=subprocess.DEVNULL) as process:
-        found = os.wait4(process.pid, 0)
-        process.returncode = os.waitstatus_to_exitcode(found[1])
-    return found
+# The peak of a process that was forked and became another program counts what it was before; that in /proc does not.
+REPORT = r"""
+import re, resource, sys
+from hf_vasso.cli import main
+
+status = main(["report", *sys.argv[1:]])
+peak = int(re.search(r"VmHWM:\s+(\d+) kB", open("/proc/self/status").read())[1])
+used = resource.getrusage(resource.RUSAGE_SELF)
+print(status, peak * 1024, used.ru_utime + used.ru_stime)
+"""
+
+
+def report_in_child(runs_dir: Path, out: Path) -> tuple[int, int, float]:
+    """`hf-vasso report` in a process of its own: its status, its peak of memory in bytes, its seconds of CPU."""
+    command = [sys.executable, "-c", REPORT, str(runs_dir), "--out", str(out)]
+    printed = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True).stdout
+    status, peak, seconds = printed.splitlines()[-1].split()
+    return int(status), int(peak), float(seconds)
