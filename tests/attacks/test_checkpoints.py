@@ -142,20 +142,21 @@ def test_a_whole_checkpoint_is_left_wherever_a_rotation_is_killed(arguments, att
     for number in range(attack.attempts):
         run = tmp_path / f"killed-{number}"
         killer.watch(run, order[number % operations])
-        killed = build(run, **arguments)
+        killed = None
         with pytest.raises(Killed):
+            killed = build(run, **arguments)
             killed.train()
         killer.watch(None)
         trainer = build(run, **arguments)
         try:
             trainer.train(resume_from_checkpoint=True if list(run.glob("*checkpoint-*")) else None)
         except ValueError:  # there is none; the third step ends when the first checkpoint is whole for certain
-            attack.count("lost" if killed.state.global_step >= 3 else "survived")
+            attack.count("lost" if killed is not None and killed.state.global_step >= 3 else "survived")
         except Exception as error:
             attack.count(f"{type(error).__name__}: {error}")
         else:
             attack.count("survived" if weights(trainer) == end else "wrong")
-        shutil.rmtree(run)
+        shutil.rmtree(run, ignore_errors=True)
     assert operations > 60
     attack.check()
 
