@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from difflib import get_close_matches
 from typing import Any
 
-__all__ = ["escape_markdown", "is_text", "one_line", "shown", "unknown_name"]
+__all__ = ["escape_markdown", "is_text", "one_line", "shown", "unknown_name", "without_tokens"]
 
 _MOST_LETTERS = 1000  # of a message
 _MOST_NAMES = 200  # among which the nearest is looked for, which takes time for each
@@ -31,7 +31,18 @@ def shown(value: Any) -> str:
         >>> shown("two\\nlines"), len(shown("x" * 100_000))
         ("'two\\\\nlines'", 100)
     """
-    return _TOKEN.sub(r"\1***", _SHORT.repr(value))
+    return without_tokens(_SHORT.repr(value))
+
+
+def without_tokens(text: str) -> str:
+    """
+    A text with *** in place of what a token is given as.
+
+    Example:
+        >>> without_tokens("invalid int value: '--hub_token=hf_abc'")
+        "invalid int value: '--hub_token=***'"
+    """
+    return _TOKEN.sub(r"\1***", text)
 
 
 def is_text(text: str) -> bool:

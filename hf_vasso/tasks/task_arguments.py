@@ -11,7 +11,7 @@ from typing import Any, ClassVar, NoReturn, Self
 import torch
 from transformers import HfArgumentParser
 
-from hf_vasso.spelling import one_line, shown
+from hf_vasso.spelling import one_line, shown, without_tokens
 from hf_vasso.tasks.evaluation_flags import refuse_evaluation_flags
 from hf_vasso.tasks.flag_values import check_values
 from hf_vasso.tasks.labels import check_label, check_recorded, run_place
@@ -150,7 +150,7 @@ class TaskParser(HfArgumentParser):
         super().__init__(groups, allow_abbrev=False, **kwargs)  # pyright: ignore[reportArgumentType]
 
     def error(self, message: str) -> NoReturn:
-        raise ValueError(f"{one_line(message)}; `{self.prog} --help` lists all flags")
+        raise ValueError(f"{without_tokens(one_line(message))}; `{self.prog} --help` lists all flags")
 
 
 def parse_flags(
