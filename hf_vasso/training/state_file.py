@@ -5,6 +5,7 @@ The file of a checkpoint that holds a method's state, beside `optimizer.pt`.
 """
 
 import logging
+import math
 import os
 from typing import Any
 
@@ -125,6 +126,8 @@ def _check_shape(state: Any) -> None:
         wrong += [f"{question}/{name}" for name, kind in kinds.items() if not isinstance(_entry(kept, name), kind)]
         tensors = (_entry(kept, "tensors") or {}) if not wrong else {}
         wrong += [f"{question}/{name}" for name, tensor in tensors.items() if not isinstance(tensor, Tensor)]
+    if not wrong:
+        wrong = [name for name in ("steps", "passes", "skipped_steps") if not 0 <= state[name] < math.inf]
     if wrong:
         raise ValueError(f"no state of a method, as its {wrong[0]} is not of its kind")
 

@@ -14,6 +14,7 @@ from transformers import Trainer, TrainerCallback, TrainingArguments
 
 from hf_vasso.training import checkpoint_mixin, manifest
 from hf_vasso.training.manifest import _digest, manifest_fault
+from hf_vasso.training.state_file import read_state, write_state
 
 SHORT = {"max_steps": 4, **EVERY_STEP}
 BEST = {"metric_for_best_model": "loss", "eval_strategy": "steps", "eval_steps": 1}
@@ -290,3 +291,13 @@ def test_a_file_system_that_cannot_sync_is_no_reason_to_stop(train, monkeypatch)
     monkeypatch.setattr(manifest.os, "fsync", cannot)
     trainer = train(bert(), sentences(), **numbers("vasso"), **SHORT).trainer
     assert manifest_fault(checkpoint(trainer, 4)) is None
+
+
+@pytest.mark.parametrize("name", ["steps", "passes", "skipped_steps"])
+def test_a_state_that_counts_below_zero_is_refused(tmp_path, name):
+    state = {"steps": 1, "passes": 2, "skipped_steps": 0, "generator": torch.Generator().get_state(), "parts": {}}
+    write_state(state, str(tmp_path))
+    assert read_state(str(tmp_path))["passes"] == 2
+    write_state({**state, name: -1}, str(tmp_path))
+    with pytest.raises(ValueError, match=f"no state of a method, as its {name} is not of its kind"):
+        read_state(str(tmp_path))
